@@ -1,0 +1,52 @@
+//! The `testkit` program: replay, load, sink and compare for e2e runs and benches (see `testkit::tools`).
+//!
+//! Prints one JSON object to standard output; exits with 1 where the answer is bad, with 2 where there is none.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use testkit::tools::{compare, load, replay, sink};
+
+/// Sends, receives and compares traces, to test a relay with.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send recorded requests byte for byte, one at a time; exit 1 if one was not accepted.
+    Replay(replay::Args),
+    /// Send as much as is taken, or at a fixed rate; exit 1 if nothing was accepted.
+    Load(load::Args),
+    /// Receive and count; exit 1 if a message was refused.
+    Sink(sink::Args),
+    /// Compare what was sent with what arrived, span by span; exit 1 if spans are missing or extra.
+    Compare(compare::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = run(Arguments::parse().command);
+    match outcome {
+        Ok((object, good)) => {
+            println!("{object}");
+            ExitCode::from(u8::from(!good))
+        }
+        Err(error) => {
+            eprintln!("testkit: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> io::Result<(serde_json::Value, bool)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command {
+        Command::Replay(args) => runtime.block_on(replay::run(&args)),
+        Command::Load(args) => runtime.block_on(load::run(&args)),
+        Command::Sink(args) => runtime.block_on(sink::run(&args)),
+        Command::Compare(args) => compare::run(&args),
+    }
+}
