@@ -1,0 +1,186 @@
+//! A sealed batch: a rope of bytes that is one valid request, the parts it was merged from, and who is to be told.
+//!
+//! A batch is settled exactly once, also by being dropped; its items never leave the books silently.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{DropReason, Ledger, ReceiptSender, Rope, Settled};
+use crate::edit::{SplitLimit, split};
+use crate::otlp::{FramedRequest, RawRequest};
+use crate::queue::Charge;
+
+/// One request inside a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its length in the rope, in bytes.
+    pub bytes: usize,
+    /// Its items (spans).
+    pub items: u64,
+}
+
+/// Requests merged by concatenation, on their way to one upstream.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) rope: Rope,
+    // The parts' lengths add up to the rope's, their items to `items`.
+    pub(super) parts: Vec<Part>,
+    // Ascending by part; most parts have no receipt: they were acknowledged when they were queued.
+    pub(super) receipts: VecDeque<(usize, ReceiptSender)>,
+    // Items not settled yet.
+    pub(super) items: u64,
+    pub(super) charge: Charge,
+    // Its places in a queue that is bounded in requests or items.
+    pub(super) places: Option<Charge>,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+impl Batch {
+    /// The bytes: one valid `ExportTraceServiceRequest`.
+    pub fn rope(&self) -> &Rope {
+        &self.rope
+    }
+
+    /// Items (spans) inside.
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// The requests that were merged, in order.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Bytes of memory that this batch holds (blocks and receive buffers, not visible bytes).
+    pub fn held_bytes(&self) -> usize {
+        self.charge.units()
+    }
+
+    /// The upstream has accepted it, all but `rejected` items (`partial_success.rejected_spans`).
+    pub fn deliver(mut self, rejected: u64) {
+        let rejected = rejected.min(self.items);
+        self.ledger.deliver(self.items - rejected);
+        self.ledger.drop_items(DropReason::PartialSuccess, rejected);
+        self.items = 0;
+        self.answer(Settled::Delivered);
+    }
+
+    /// It is given up.
+    pub fn drop_for(mut self, reason: DropReason) {
+        self.give_up(reason);
+    }
+
+    /// Cuts it into two batches at the part border nearest to the middle of its bytes; a batch of one part comes back
+    /// whole. Used to isolate the part that an upstream refuses.
+    ///
+    /// # Errors
+    /// The batch itself when it has one part only.
+    pub fn bisect(mut self) -> Result<(Self, Self), Self> {
+        if self.parts.len() < 2 {
+            return Err(self);
+        }
+        let (mut at, mut bytes, half) = (0, 0, self.rope.len() / 2);
+        for part in self.parts.iter().take(self.parts.len() - 1) {
+            if at > 0 && bytes + part.bytes > half {
+                break;
+            }
+            at += 1;
+            bytes += part.bytes;
+        }
+        let parts = self.parts.split_off(at);
+        let receipts_at = self.receipts.partition_point(|(part, _)| *part < at);
+        let mut receipts = self.receipts.split_off(receipts_at);
+        for (part, _) in &mut receipts {
+            *part -= at;
+        }
+        let items = parts.iter().map(|part| part.items).sum();
+        let second = Self {
+            rope: self.rope.slice(bytes, self.rope.len()).into(),
+            parts,
+            receipts,
+            items,
+            // Both halves hold the shared blocks until they are gone; together they hold what the whole did.
+            charge: self.charge.split_off(self.charge.units() / 2),
+            places: self.places.as_mut().map(|places| places.split_off(places.units() / 2)),
+            ledger: Arc::clone(&self.ledger),
+        };
+        self.items -= second.items;
+        self.rope = self.rope.slice(0, bytes).into();
+        Ok((self, second))
+    }
+
+    /// Cuts it into batches of at most `bytes_max` bytes each: at part borders where that is enough, else inside a
+    /// part (see [`crate::edit::split`]). Spans that do not fit alone are dropped and counted. Empty when nothing fits.
+    pub fn split(self, bytes_max: usize) -> Vec<Self> {
+        if self.rope.len() <= bytes_max {
+            return vec![self];
+        }
+        match self.bisect() {
+            Ok((first, second)) => {
+                let mut batches = first.split(bytes_max);
+                batches.extend(second.split(bytes_max));
+                batches
+            }
+            Err(single) => single.split_part(bytes_max),
+        }
+    }
+
+    fn split_part(mut self, bytes_max: usize) -> Vec<Self> {
+        let segments = self.rope.slice(0, self.rope.len());
+        // It was framed when it came in; if it does not frame now, there is nothing to cut.
+        let Ok(request) = RawRequest::new(segments).frame() else {
+            self.give_up(DropReason::Rejected);
+            return Vec::new();
+        };
+        let cut = split(&request, SplitLimit { bytes_max, items_max: u64::MAX });
+        self.ledger.drop_items(DropReason::SpanTooLarge, cut.dropped_items.min(self.items));
+        self.items -= cut.dropped_items.min(self.items);
+        let share = self.charge.units() / cut.requests.len().max(1);
+        let mut batches: Vec<Self> =
+            cut.requests.into_iter().map(|request| self.carve(request, share)).collect();
+        // The last piece answers for the whole request: it is sent last.
+        let receipts = std::mem::take(&mut self.receipts);
+        match batches.last_mut() {
+            Some(last) if cut.dropped_items == 0 => last.receipts = receipts,
+            _ => {
+                for (_, receipt) in receipts {
+                    receipt.settle(Settled::Dropped(DropReason::SpanTooLarge));
+                }
+            }
+        }
+        batches
+    }
+
+    fn carve(&mut self, request: FramedRequest, held_bytes: usize) -> Self {
+        let items = request.items().min(self.items);
+        self.items -= items;
+        let part = Part { bytes: request.segments().len(), items };
+        Self {
+            rope: request.into_segments().into(),
+            parts: vec![part],
+            receipts: VecDeque::new(),
+            items,
+            charge: self.charge.split_off(held_bytes),
+            places: self.places.as_mut().map(|places| places.split_off(1)),
+            ledger: Arc::clone(&self.ledger),
+        }
+    }
+
+    fn give_up(&mut self, reason: DropReason) {
+        self.ledger.drop_items(reason, self.items);
+        self.items = 0;
+        self.answer(Settled::Dropped(reason));
+    }
+
+    fn answer(&mut self, settled: Settled) {
+        for (_, receipt) in self.receipts.drain(..) {
+            receipt.settle(settled);
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.give_up(DropReason::Aborted);
+    }
+}

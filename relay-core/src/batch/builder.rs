@@ -1,0 +1,223 @@
+//! The open batch of one core and upstream: requests join it until it is sealed.
+//!
+//! Small requests are copied once into the batch's arena blocks (a memcpy is cheaper than an iovec, and a slice of a
+//! receive buffer would hold all of that buffer); large ones join by reference. The builder never splits and never
+//! looks inside a request.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Batch, DropReason, Ledger, Part, ReceiptSender, Rope};
+use crate::limits::{ARENA_BLOCK_BYTES_MAX, ARENA_BLOCK_BYTES_MIN, BATCH_PARTS_MAX, RECEIVE_BLOCK_BYTES};
+use crate::otlp::FramedRequest;
+use crate::queue::{Budget, Charge};
+
+/// When a batch is full.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Largest batch, in bytes before compression: what the upstream takes (4 MiB at a grpc-go server).
+    pub bytes_max: usize,
+    /// Largest batch, in items; `u64::MAX` for no bound (`send_batch_max_size`).
+    pub items_max: u64,
+    /// A batch of this many items goes without waiting for the linger (`send_batch_size`).
+    pub items_target: u64,
+    /// Requests shorter than this, in bytes, are copied into the arena.
+    pub inline_copy_bytes_max: usize,
+}
+
+/// A queue's bound in requests or items (`sending_queue.queue_size`), and what a request takes of it.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The bound.
+    pub budget: Arc<Budget>,
+    /// Whether it counts items; else requests.
+    pub in_items: bool,
+}
+
+impl Places {
+    /// What a request of `items` takes.
+    pub fn needed(&self, items: u64) -> usize {
+        if self.in_items { usize::try_from(items).unwrap_or(usize::MAX) } else { 1 }
+    }
+}
+
+/// Collects requests into one batch.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    limits: BatchLimits,
+    ledger: Arc<Ledger>,
+    pieces: Vec<Bytes>,
+    // The arena block being filled; what it holds comes after `pieces`.
+    block: BytesMut,
+    block_bytes: usize,
+    parts: Vec<Part>,
+    receipts: VecDeque<(usize, ReceiptSender)>,
+    bytes: usize,
+    items: u64,
+    charge: Charge,
+    places: Option<(Places, Charge)>,
+}
+
+impl BatchBuilder {
+    /// An empty batch whose memory counts in `budget`, whose places in a bounded queue count in `places`, and whose
+    /// items count in `ledger`.
+    pub fn new(
+        limits: BatchLimits,
+        budget: &Arc<Budget>,
+        places: Option<Places>,
+        ledger: Arc<Ledger>,
+    ) -> Self {
+        Self {
+            limits,
+            ledger,
+            pieces: Vec::new(),
+            block: BytesMut::new(),
+            block_bytes: 0,
+            parts: Vec::new(),
+            receipts: VecDeque::new(),
+            bytes: 0,
+            items: 0,
+            charge: budget.empty_charge(),
+            places: places.map(|places| (places.clone(), places.budget.empty_charge())),
+        }
+    }
+
+    /// Whether no request has joined since the last seal.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The limits it was made with.
+    pub fn limits(&self) -> &BatchLimits {
+        &self.limits
+    }
+
+    /// Lowers the largest batch to `bytes_max`: the upstream has refused a larger one.
+    pub fn lower_bytes_max(&mut self, bytes_max: usize) {
+        self.limits.bytes_max = self.limits.bytes_max.min(bytes_max);
+    }
+
+    /// Bytes of the open batch.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Items of the open batch.
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// Whether a request of `bytes` and `items` may join the open batch.
+    pub fn fits(&self, bytes: usize, items: u64) -> bool {
+        self.bytes + bytes <= self.limits.bytes_max
+            && self.items.saturating_add(items) <= self.limits.items_max
+            && self.parts.len() < BATCH_PARTS_MAX
+    }
+
+    /// Whether it should go without waiting any longer.
+    pub fn is_due(&self) -> bool {
+        self.items >= self.limits.items_target
+            || self.bytes >= self.limits.bytes_max
+            || self.parts.len() >= BATCH_PARTS_MAX
+    }
+
+    /// Adds a request. The caller has asked [`BatchBuilder::fits`], or seals at once afterwards.
+    pub fn push(&mut self, request: FramedRequest, receipt: Option<ReceiptSender>) {
+        let bytes = request.segments().len();
+        self.enter(bytes, request.items(), receipt);
+        if bytes < self.limits.inline_copy_bytes_max {
+            request.segments().iter().for_each(|segment| self.copy_in(segment));
+        } else {
+            self.push_segments(request, held_bytes);
+        }
+    }
+
+    /// Adds a request whose bytes lie in memory that other upstreams share, and never copies them.
+    pub fn push_shared(&mut self, request: FramedRequest, receipt: Option<ReceiptSender>) {
+        self.enter(request.segments().len(), request.items(), receipt);
+        self.push_segments(request, |bytes| bytes);
+    }
+
+    /// Enters `items` that were offered and cannot be sent, because one span is larger than a batch may be.
+    pub fn drop_too_large(&self, items: u64) {
+        self.ledger.enqueue(items);
+        self.ledger.drop_items(DropReason::SpanTooLarge, items);
+    }
+
+    /// Closes the open batch, if anything is in it, and starts an empty one.
+    pub fn seal(&mut self) -> Option<Batch> {
+        if self.is_empty() {
+            return None;
+        }
+        self.close_run();
+        // What is left of the block goes with its batch: a block belongs to one batch, so that it dies with it.
+        self.block = BytesMut::new();
+        self.block_bytes = 0;
+        self.bytes = 0;
+        Some(Batch {
+            rope: Rope::new(std::mem::take(&mut self.pieces)),
+            parts: std::mem::take(&mut self.parts),
+            receipts: std::mem::take(&mut self.receipts),
+            items: std::mem::take(&mut self.items),
+            charge: self.charge.take(),
+            places: self.places.as_mut().map(|(_, charge)| charge.take()),
+            ledger: Arc::clone(&self.ledger),
+        })
+    }
+
+    fn enter(&mut self, bytes: usize, items: u64, receipt: Option<ReceiptSender>) {
+        self.ledger.enqueue(items);
+        if let Some((places, charge)) = &mut self.places {
+            charge.grow_past(places.needed(items));
+        }
+        if let Some(receipt) = receipt {
+            self.receipts.push_back((self.parts.len(), receipt));
+        }
+        self.parts.push(Part { bytes, items });
+        self.bytes += bytes;
+        self.items += items;
+    }
+
+    fn push_segments(&mut self, request: FramedRequest, held: impl Fn(usize) -> usize) {
+        self.close_run();
+        for segment in request.into_segments() {
+            self.charge.grow_past(held(segment.len()));
+            self.pieces.push(segment);
+        }
+    }
+
+    fn copy_in(&mut self, mut from: &[u8]) {
+        while !from.is_empty() {
+            let room = self.block.capacity() - self.block.len();
+            if room == 0 {
+                self.next_block();
+                continue;
+            }
+            let (now, later) = from.split_at(room.min(from.len()));
+            self.block.put_slice(now);
+            from = later;
+        }
+    }
+
+    fn next_block(&mut self) {
+        self.close_run();
+        // Doubling keeps a trickle's batch at one small block and a large batch at a few large ones.
+        self.block_bytes = (self.block_bytes * 2).clamp(ARENA_BLOCK_BYTES_MIN, ARENA_BLOCK_BYTES_MAX);
+        self.block = BytesMut::with_capacity(self.block_bytes);
+        self.charge.grow_past(self.block.capacity());
+    }
+
+    fn close_run(&mut self) {
+        if !self.block.is_empty() {
+            self.pieces.push(self.block.split().freeze());
+        }
+    }
+}
+
+/// Memory that a received slice of `bytes` holds: the receive buffer that it lies in, at the least. An upper bound when
+/// several slices share one buffer.
+pub(crate) fn held_bytes(bytes: usize) -> usize {
+    bytes.max(RECEIVE_BLOCK_BYTES)
+}

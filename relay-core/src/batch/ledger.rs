@@ -1,0 +1,150 @@
+//! The books of one upstream on one core: enqueued = delivered + still held + dropped, by reason, in items (spans).
+//!
+//! Only a [`super::Batch`] and its builder write here, so the sum holds by construction: an item is entered when it
+//! joins a batch and leaves when the batch is settled, also when the batch is dropped by a panic or a cancelled task.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why an item was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Its task ended before an answer came: a panic, or the process ended without a drain.
+    Aborted,
+    /// The upstream counted it in `partial_success` (OTLP, "Partial Success": must not be retried).
+    PartialSuccess,
+    /// The upstream refused it for good (OTLP, "Failures": a non-retryable code), alone, after its neighbours were
+    /// taken out of the way.
+    Rejected,
+    /// Retries went on for longer than `max_elapsed_time`, or are switched off.
+    RetriesExhausted,
+    /// The drain deadline passed before the upstream took it.
+    ShutdownDeadline,
+    /// A single span larger than the upstream's limit, with its resource and scope.
+    SpanTooLarge,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their names.
+    pub const ALL: [Self; 6] = [
+        Self::Aborted,
+        Self::PartialSuccess,
+        Self::Rejected,
+        Self::RetriesExhausted,
+        Self::ShutdownDeadline,
+        Self::SpanTooLarge,
+    ];
+
+    /// The name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aborted => "aborted",
+            Self::PartialSuccess => "partial_success",
+            Self::Rejected => "rejected",
+            Self::RetriesExhausted => "retries_exhausted",
+            Self::ShutdownDeadline => "shutdown_deadline",
+            Self::SpanTooLarge => "span_too_large",
+        }
+    }
+}
+
+/// Counters of one upstream on one core, in items.
+// Aligned to two cache lines: cores write their own ledger and must not share a line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Ledger {
+    enqueued: AtomicU64,
+    delivered: AtomicU64,
+    dropped: [AtomicU64; DropReason::ALL.len()],
+}
+
+/// What a [`Ledger`] says at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Items that joined a batch.
+    pub enqueued: u64,
+    /// Items that the upstream accepted.
+    pub delivered: u64,
+    /// Items given up, in the order of [`DropReason::ALL`].
+    pub dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Ledger {
+    /// The counts at this moment. Read after the fact they add up; while batches move, `held` may lag.
+    pub fn counts(&self) -> LedgerCounts {
+        // Settled counts are read first, so that `held` is never negative.
+        let dropped = std::array::from_fn(|at| self.dropped.get(at).map_or(0, |n| n.load(Ordering::Acquire)));
+        let delivered = self.delivered.load(Ordering::Acquire);
+        LedgerCounts { enqueued: self.enqueued.load(Ordering::Acquire), delivered, dropped }
+    }
+
+    pub(super) fn enqueue(&self, items: u64) {
+        self.enqueued.fetch_add(items, Ordering::Relaxed);
+    }
+
+    pub(super) fn deliver(&self, items: u64) {
+        // Release: whoever sees the delivery also sees the entry that came before it.
+        self.delivered.fetch_add(items, Ordering::Release);
+    }
+
+    pub(super) fn drop_items(&self, reason: DropReason, items: u64) {
+        if let Some(count) = self.dropped.get(reason as usize) {
+            count.fetch_add(items, Ordering::Release);
+        }
+    }
+}
+
+impl LedgerCounts {
+    /// Items given up for `reason`.
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Items given up, for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Items that are neither delivered nor given up yet.
+    pub fn held(&self) -> u64 {
+        self.enqueued.saturating_sub(self.delivered).saturating_sub(self.dropped_total())
+    }
+}
+
+impl std::ops::AddAssign for LedgerCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.enqueued += other.enqueued;
+        self.delivered += other.delivered;
+        for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum += more;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_index_their_own_counter() {
+        for (at, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at, "{}", reason.name());
+        }
+    }
+
+    #[test]
+    fn the_books_add_up() {
+        let ledger = Ledger::default();
+        ledger.enqueue(10);
+        ledger.deliver(4);
+        ledger.drop_items(DropReason::Rejected, 1);
+        let counts = ledger.counts();
+        assert_eq!(
+            (counts.held(), counts.dropped_total(), counts.dropped_for(DropReason::Rejected)),
+            (5, 1, 1)
+        );
+        let mut sum = counts;
+        sum += counts;
+        assert_eq!(sum.held(), 10);
+    }
+}

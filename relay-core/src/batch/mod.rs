@@ -1,0 +1,18 @@
+//! Merging by concatenation: requests become parts of a [`Batch`], a rope of byte ranges that goes upstream as it is.
+//!
+//! `ExportTraceServiceRequest` has one field, `repeated ResourceSpans resource_spans = 1`, so the bytes of two requests
+//! one after the other are a request that holds both (protobuf encoding guide, "Last One Wins" and merging of repeated
+//! fields). Nothing here decodes, and nothing here sends.
+
+mod batch;
+mod builder;
+mod ledger;
+mod receipt;
+mod rope;
+
+pub use batch::{Batch, Part};
+pub(crate) use builder::held_bytes;
+pub use builder::{BatchBuilder, BatchLimits, Places};
+pub use ledger::{DropReason, Ledger, LedgerCounts};
+pub use receipt::{Receipt, ReceiptSender, Settled};
+pub use rope::{Rope, RopeReader};

@@ -1,0 +1,100 @@
+//! Who is answered: a [`Receipt`] is held by whoever handed a request in, its [`ReceiptSender`] travels with the part.
+//!
+//! An acknowledgement is a value that travels back; nothing down the path of the data calls upwards.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::oneshot;
+
+use super::DropReason;
+
+/// What became of a request, at one upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The upstream has accepted it.
+    Delivered,
+    /// It was given up, and counted under this reason.
+    Dropped(DropReason),
+    /// It was never taken: the queue or the byte budget was full. Try again later.
+    Refused,
+}
+
+/// Answers one [`Receipt`]. Dropping it unanswered answers `Dropped(Aborted)`.
+#[derive(Debug)]
+pub struct ReceiptSender(oneshot::Sender<Settled>);
+
+impl ReceiptSender {
+    /// Answers. Whoever asked may have gone; that is no error.
+    pub fn settle(self, settled: Settled) {
+        self.0.send(settled).ok();
+    }
+}
+
+/// Resolves when every upstream of a request has settled it: `Delivered` if all have, else the first drop.
+///
+/// Waits at most as long as the upstreams retry (`retry_on_failure.max_elapsed_time`).
+#[derive(Debug)]
+#[must_use = "a receipt does nothing unless it is awaited"]
+pub struct Receipt {
+    waiting: Vec<oneshot::Receiver<Settled>>,
+    settled: Settled,
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Self { waiting: Vec::new(), settled: Settled::Delivered }
+    }
+}
+
+impl Receipt {
+    /// A sender for one more upstream.
+    pub fn sender(&mut self) -> ReceiptSender {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.push(receiver);
+        ReceiptSender(sender)
+    }
+}
+
+impl Future for Receipt {
+    type Output = Settled;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
+        while let Some(last) = self.waiting.last_mut() {
+            let answer = ready!(Pin::new(last).poll(cx)).unwrap_or(Settled::Dropped(DropReason::Aborted));
+            self.waiting.pop();
+            if self.settled == Settled::Delivered {
+                self.settled = answer;
+            }
+        }
+        Poll::Ready(self.settled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_upstreams_count() {
+        let mut receipt = Receipt::default();
+        let (a, b) = (receipt.sender(), receipt.sender());
+        b.settle(Settled::Delivered);
+        a.settle(Settled::Delivered);
+        assert_eq!(receipt.await, Settled::Delivered);
+
+        let mut receipt = Receipt::default();
+        let (a, b) = (receipt.sender(), receipt.sender());
+        a.settle(Settled::Dropped(DropReason::Rejected));
+        b.settle(Settled::Delivered);
+        assert_eq!(receipt.await, Settled::Dropped(DropReason::Rejected));
+    }
+
+    #[tokio::test]
+    async fn a_lost_sender_is_an_answer() {
+        let mut receipt = Receipt::default();
+        drop(receipt.sender());
+        assert_eq!(receipt.await, Settled::Dropped(DropReason::Aborted));
+    }
+}

@@ -1,0 +1,7 @@
+//! New requests out of old bytes, without decoding: only tags and lengths are ever written anew, everything else is a
+//! slice of its source.
+
+mod compose;
+mod split;
+
+pub use split::{Split, SplitLimit, split};

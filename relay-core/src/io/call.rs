@@ -1,0 +1,211 @@
+//! One `Export` call of a sender: its headers, its body as it arrives, its decoding and its admission. Says what is to
+//! be answered; [`super::connection`] answers.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+
+use super::core::Core;
+use super::gzip::{self, InflateError};
+use crate::batch::held_bytes;
+use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, TRACE_EXPORT_PATH, parse_timeout};
+use crate::otlp::{FramedRequest, RawRequest};
+use crate::queue::Charge;
+use crate::stats::RejectReason;
+use crate::wire::Segments;
+
+/// Why a call is refused, and with which status.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    pub(crate) reason: RejectReason,
+    pub(crate) status: Status,
+    /// Items of the request, when they are known.
+    pub(crate) items: u64,
+    /// Answer with this HTTP status: the caller does not speak gRPC.
+    pub(crate) http: Option<StatusCode>,
+}
+
+impl Rejection {
+    pub(crate) fn new(reason: RejectReason, code: Code, message: impl Into<String>) -> Self {
+        Self { reason, status: Status::new(code, message.into()), items: 0, http: None }
+    }
+
+    /// The relay is full: the sender shall come back (OTLP/gRPC, "Throttling").
+    pub(crate) fn full(reason: RejectReason, items: u64) -> Self {
+        let message = match reason {
+            RejectReason::MemoryFull => "relay is out of memory budget; retry later",
+            _ => "sending queue is full; retry later",
+        };
+        Self { items, ..Self::new(reason, Code::UNAVAILABLE, message) }
+    }
+
+    /// Whether the sender is asked to come back.
+    pub(crate) fn is_retryable(&self) -> bool {
+        self.status.code == Code::UNAVAILABLE
+    }
+}
+
+/// A call whose headers were accepted; its body may still be arriving.
+#[derive(Debug)]
+pub(crate) struct Call {
+    body: RecvStream,
+    assembler: MessageAssembler,
+    gzip: bool,
+    message_bytes_max: usize,
+    /// The sender's own deadline (`grpc-timeout`), if it has one.
+    pub(crate) timeout: Option<Duration>,
+    // Charged while the body trickles in; a body that came at once lies in h2's buffer and is admitted at once.
+    charge: Charge,
+}
+
+impl Call {
+    /// Judges the headers of a call.
+    pub(crate) fn begin(
+        head: &Parts,
+        body: RecvStream,
+        core: &Rc<Core>,
+        bytes_max: usize,
+    ) -> Result<Self, Rejection> {
+        if head.method != Method::POST {
+            return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST"));
+        }
+        let value = |name: &str| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+        if !is_grpc(value(CONTENT_TYPE.as_str())) {
+            return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
+        }
+        if head.uri.path() != TRACE_EXPORT_PATH {
+            let message = format!("{} is not served here; {TRACE_EXPORT_PATH} is", head.uri.path());
+            return Err(Rejection::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message));
+        }
+        let gzip = match value("grpc-encoding") {
+            b"" | b"identity" => false,
+            b"gzip" => true,
+            other => {
+                let message =
+                    format!("grpc-encoding {:?} is not supported; use gzip", String::from_utf8_lossy(other));
+                return Err(Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, message));
+            }
+        };
+        Ok(Self {
+            body,
+            assembler: MessageAssembler::new(bytes_max),
+            gzip,
+            message_bytes_max: bytes_max,
+            timeout: parse_timeout(value("grpc-timeout")),
+            charge: core.shared.budget.empty_charge(),
+        })
+    }
+
+    /// Takes what has arrived of the body; ready when the call has ended. `charged` says that the call has to wait for
+    /// more, so that what it holds meanwhile counts.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        charged: bool,
+    ) -> Poll<Result<(), Option<Rejection>>> {
+        if charged && !self.charge(self.assembler.len().saturating_sub(self.charge.units())) {
+            return Poll::Ready(Err(Some(Rejection::full(RejectReason::MemoryFull, 0))));
+        }
+        loop {
+            let Some(chunk) = ready!(self.body.poll_data(cx)) else { return Poll::Ready(Ok(())) };
+            // Err(None): the caller has reset the call or gone; nobody is to be answered.
+            let Ok(chunk) = chunk else { return Poll::Ready(Err(None)) };
+            if self.body.flow_control().release_capacity(chunk.len()).is_err() {
+                return Poll::Ready(Err(None));
+            }
+            if charged && !self.charge(held_bytes(chunk.len())) {
+                return Poll::Ready(Err(Some(Rejection::full(RejectReason::MemoryFull, 0))));
+            }
+            if let Err(error) = self.assembler.push(chunk) {
+                return Poll::Ready(Err(Some(message_rejection(&error))));
+            }
+        }
+    }
+
+    fn charge(&mut self, bytes: usize) -> bool {
+        bytes == 0 || self.charge.try_grow(bytes)
+    }
+
+    /// The request, when the body is complete.
+    pub(crate) fn finish(self) -> Result<FramedRequest, Rejection> {
+        let message = self.assembler.finish().map_err(|error| message_rejection(&error))?;
+        let body = decompress(message, self.gzip, self.message_bytes_max)?;
+        RawRequest::new(body).frame().map_err(|error| {
+            let message = format!("not an ExportTraceServiceRequest: {error}");
+            Rejection::new(RejectReason::Malformed, Code::INVALID_ARGUMENT, message)
+        })
+    }
+}
+
+fn decompress(message: Message, gzip: bool, bytes_max: usize) -> Result<Segments, Rejection> {
+    if !message.compressed {
+        return Ok(message.body);
+    }
+    if !gzip {
+        // gRPC core, "Compression": the flag without an encoding is an internal error of the caller.
+        let message = "compressed flag is set, but there is no grpc-encoding";
+        return Err(Rejection::new(RejectReason::GrpcMessage, Code::INTERNAL, message));
+    }
+    let inflated = gzip::inflate(message.body.into(), bytes_max);
+    inflated.map(Segments::from).map_err(|error| match &error {
+        InflateError::TooLarge(_) => {
+            Rejection::new(RejectReason::TooLarge, Code::RESOURCE_EXHAUSTED, error.to_string())
+        }
+        InflateError::NotGzip(_) => {
+            Rejection::new(RejectReason::Gzip, Code::INVALID_ARGUMENT, error.to_string())
+        }
+    })
+}
+
+fn message_rejection(error: &MessageError) -> Rejection {
+    let (reason, code) = match error {
+        MessageError::TooLarge { .. } => (RejectReason::TooLarge, Code::RESOURCE_EXHAUSTED),
+        MessageError::Trailing => (RejectReason::GrpcMessage, Code::UNIMPLEMENTED),
+        _ => (RejectReason::GrpcMessage, Code::INVALID_ARGUMENT),
+    };
+    Rejection::new(reason, code, error.to_string())
+}
+
+fn not_grpc(status: StatusCode, message: &str) -> Rejection {
+    let rejection = Rejection::new(RejectReason::NotGrpc, Code::UNKNOWN, message);
+    Rejection { http: Some(status), ..rejection }
+}
+
+/// `application/grpc`, alone or with a `+proto` or parameters. Not `+json`, which is another encoding of messages.
+fn is_grpc(content_type: &[u8]) -> bool {
+    let Some(rest) = content_type.strip_prefix(b"application/grpc") else { return false };
+    rest.is_empty() || rest.starts_with(b"+proto") || rest.starts_with(b";")
+}
+
+/// Bytes that a call's answer is made of; named for the signatures that carry it.
+pub(crate) type Respond = h2::server::SendResponse<Bytes>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types() {
+        for good in ["application/grpc", "application/grpc+proto", "application/grpc; charset=utf-8"] {
+            assert!(is_grpc(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "application/json", "application/grpc-web", "application/grpc+json"] {
+            assert!(!is_grpc(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lies_of_the_prefix_have_their_status() {
+        let status = |error: MessageError| message_rejection(&error).status.code;
+        assert_eq!(status(MessageError::TooLarge { declared: 9, max: 1 }), Code::RESOURCE_EXHAUSTED);
+        assert_eq!(status(MessageError::Truncated { declared: 9, got: 1 }), Code::INVALID_ARGUMENT);
+        assert_eq!(status(MessageError::Trailing), Code::UNIMPLEMENTED);
+        assert_eq!(status(MessageError::Flag(7)), Code::INVALID_ARGUMENT);
+    }
+}

@@ -1,0 +1,303 @@
+//! One connection of a sender: HTTP/2 by h2, many calls at once, all in one task.
+//!
+//! A call whose body has come with its headers (what senders on a node do) is read, admitted and answered in place,
+//! without a task, an allocation of a future or a timer. The others wait in a set of futures.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use h2::RecvStream;
+use h2::server::{Builder, Connection};
+use http::Request;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::call::{Call, Rejection, Respond};
+use super::clock;
+use super::core::{Core, Offered};
+use super::reply::Replies;
+use super::sender::Phase;
+use crate::batch::{Receipt, Settled};
+use crate::grpc::Code;
+use crate::limits;
+use crate::otlp::FramedRequest;
+use crate::stats::RejectReason;
+
+/// Serves `stream` for the receiver of this number until it ends.
+pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
+    let _open = OpenConnection::new(&core, receiver);
+    let Some(streams_max) = core.receiver(receiver).map(|receiver| receiver.config.streams_max) else {
+        return;
+    };
+    stream.set_nodelay(true).ok();
+    let handshake = Builder::new()
+        .initial_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(streams_max)
+        .max_header_list_size(limits::HEADER_LIST_BYTES_MAX)
+        .data_frame_budget(limits::DATA_FRAME_BUDGET)
+        .handshake(stream);
+    match timeout(limits::HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(connection)) => {
+            if let Err(error) = drive(&core, receiver, connection).await {
+                // A sender that goes away is not an event (health probes do so all day).
+                tracing::debug!(%error, "connection of a sender ended");
+            }
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "no HTTP/2 on a new connection"),
+        Err(_) => tracing::debug!("HTTP/2 handshake timed out"),
+    }
+}
+
+async fn drive(
+    core: &Rc<Core>,
+    receiver: usize,
+    mut connection: Connection<TcpStream, Bytes>,
+) -> Result<(), h2::Error> {
+    let mut leave = pin!(time_to_leave(core, receiver));
+    let mut leaving = false;
+    let mut fresh: Vec<(Request<RecvStream>, Respond)> = Vec::new();
+    let mut waiting = FuturesUnordered::new();
+    std::future::poll_fn(|cx| {
+        if !leaving && leave.as_mut().poll(cx).is_ready() {
+            leaving = true;
+            connection.graceful_shutdown();
+        }
+        loop {
+            // Take all calls that came before answering any: h2 writes whenever it is polled, and one write for
+            // many answers is one system call.
+            while fresh.len() < limits::CALLS_PER_TURN_MAX {
+                match connection.poll_accept(cx) {
+                    Poll::Ready(Some(call)) => fresh.push(call?),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => break,
+                }
+            }
+            let mut progress = !fresh.is_empty();
+            for (request, respond) in fresh.drain(..) {
+                if let Some((stage, respond)) = begin(core, receiver, request, respond, cx) {
+                    waiting.push(go_on(Rc::clone(core), receiver, stage, respond));
+                }
+            }
+            while let Poll::Ready(Some(())) = waiting.poll_next_unpin(cx) {
+                progress = true;
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+/// What a call that was not answered at once waits for.
+enum Stage {
+    Body(Call),
+    Room(FramedRequest, Duration),
+    Result(Receipt, u64),
+}
+
+/// Reads, admits and answers a call as far as that goes without waiting; returns what is left to wait for.
+fn begin(
+    core: &Rc<Core>,
+    receiver: usize,
+    request: Request<RecvStream>,
+    mut respond: Respond,
+    cx: &mut Context<'_>,
+) -> Option<(Stage, Respond)> {
+    let (head, body) = request.into_parts();
+    let bytes_max = core.receiver(receiver)?.config.message_bytes_max;
+    let read = Call::begin(&head, body, core, bytes_max).map_err(Some).map(|mut call| {
+        let read = call.poll_body(cx, false);
+        (call, read)
+    });
+    match read {
+        Ok((call, Poll::Pending)) => Some((Stage::Body(call), respond)),
+        Ok((call, Poll::Ready(Ok(())))) => {
+            complete(core, receiver, call, &mut respond).map(|stage| (stage, respond))
+        }
+        Ok((_, Poll::Ready(Err(rejection)))) | Err(rejection) => {
+            refuse(core, receiver, rejection, &mut respond);
+            None
+        }
+    }
+}
+
+/// Frames and admits a complete body. Answers, or says what to wait for.
+fn complete(core: &Rc<Core>, receiver: usize, call: Call, respond: &mut Respond) -> Option<Stage> {
+    let wait = call.timeout.unwrap_or(limits::BLOCK_WAIT_MAX).min(limits::BLOCK_WAIT_MAX);
+    match call.finish() {
+        Ok(request) => match core.offer(receiver, request, false) {
+            Ok(offered) => settle_offer(core, receiver, offered, respond, wait),
+            Err(rejection) => {
+                refuse(core, receiver, Some(rejection), respond);
+                None
+            }
+        },
+        Err(rejection) => {
+            refuse(core, receiver, Some(rejection), respond);
+            None
+        }
+    }
+}
+
+fn settle_offer(
+    core: &Rc<Core>,
+    receiver: usize,
+    offered: Offered,
+    respond: &mut Respond,
+    wait: Duration,
+) -> Option<Stage> {
+    match offered {
+        Offered::Queued { items } => {
+            accept(core, receiver, items, respond);
+            None
+        }
+        Offered::Waiting { receipt, items } => Some(Stage::Result(receipt, items)),
+        Offered::Blocked(request) => Some(Stage::Room(request, wait)),
+    }
+}
+
+/// The rest of a call that has to wait for something.
+async fn go_on(core: Rc<Core>, receiver: usize, mut stage: Stage, mut respond: Respond) {
+    let _active = ActiveCall::new(&core);
+    loop {
+        let next = match stage {
+            Stage::Body(mut call) => {
+                let body = std::future::poll_fn(|cx| call.poll_body(cx, true));
+                match timeout(limits::BODY_TIMEOUT, body).await {
+                    Ok(Ok(())) => complete(&core, receiver, call, &mut respond),
+                    Ok(Err(rejection)) => {
+                        refuse(&core, receiver, rejection, &mut respond);
+                        None
+                    }
+                    Err(_) => {
+                        refuse(&core, receiver, Some(body_timeout()), &mut respond);
+                        None
+                    }
+                }
+            }
+            Stage::Room(request, wait) => {
+                let offered = wait_for_room(&core, receiver, request, wait).await;
+                match offered {
+                    Ok(offered) => settle_offer(&core, receiver, offered, &mut respond, wait),
+                    Err(rejection) => {
+                        refuse(&core, receiver, Some(rejection), &mut respond);
+                        None
+                    }
+                }
+            }
+            Stage::Result(receipt, items) => {
+                match receipt.await {
+                    Settled::Delivered => accept(&core, receiver, items, &mut respond),
+                    settled => {
+                        let message = format!("the upstream did not take it: {settled:?}");
+                        let rejection = Rejection::new(RejectReason::Upstream, Code::UNAVAILABLE, message);
+                        refuse(&core, receiver, Some(Rejection { items, ..rejection }), &mut respond);
+                    }
+                }
+                None
+            }
+        };
+        match next {
+            Some(next) => stage = next,
+            None => return,
+        }
+    }
+}
+
+async fn wait_for_room(
+    core: &Rc<Core>,
+    receiver: usize,
+    mut request: FramedRequest,
+    wait: Duration,
+) -> Result<Offered, Rejection> {
+    let give_up_at = clock::now() + wait;
+    loop {
+        core.room(receiver).await;
+        let last = clock::now() >= give_up_at;
+        match core.offer(receiver, request, last)? {
+            Offered::Blocked(back) => request = back,
+            offered => return Ok(offered),
+        }
+    }
+}
+
+fn body_timeout() -> Rejection {
+    let message = format!("body did not arrive within {:?}", limits::BODY_TIMEOUT);
+    Rejection::new(RejectReason::BodyTimeout, Code::DEADLINE_EXCEEDED, message)
+}
+
+fn accept(core: &Rc<Core>, receiver: usize, items: u64, respond: &mut Respond) {
+    if let Some(counters) = core.receiver_counters(receiver) {
+        counters.accept(items);
+    }
+    // An error means that the sender has gone; what it sent is accepted all the same.
+    core.replies.accept(respond).ok();
+}
+
+/// Answers with an error; `None` when nobody is there to be answered.
+fn refuse(core: &Rc<Core>, receiver: usize, rejection: Option<Rejection>, respond: &mut Respond) {
+    let Some(rejection) = rejection else {
+        Replies::reset(respond);
+        return;
+    };
+    core.count_rejection(receiver, &rejection);
+    let answered = match rejection.http {
+        Some(status) => Replies::refuse_http(respond, status),
+        None => core.replies.refuse(respond, &rejection.status, rejection.is_retryable()),
+    };
+    answered.ok();
+}
+
+/// Resolves when the connection is to be asked to go: at a drain, or at its age.
+async fn time_to_leave(core: &Rc<Core>, receiver: usize) {
+    let mut phase = core.phase.clone();
+    let draining = async { phase.wait_for(|phase| *phase != Phase::Running).await.map(drop) };
+    let age = core.receiver(receiver).and_then(|receiver| receiver.config.connection_age_max);
+    match age {
+        Some(age) => tokio::select! { _ = draining => {} () = tokio::time::sleep(age) => {} },
+        None => draining.await.unwrap_or(()),
+    }
+}
+
+/// Counts a connection while it is open; also when its task panics.
+struct OpenConnection(Rc<Core>);
+
+impl OpenConnection {
+    fn new(core: &Rc<Core>, receiver: usize) -> Self {
+        if let Some(counters) = core.receiver_counters(receiver) {
+            counters.connections.add(1);
+        }
+        Self(Rc::clone(core))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
+}
+
+/// Counts a call that waits, so that a drain leaves its connection open.
+struct ActiveCall<'a>(&'a Cell<usize>);
+
+impl<'a> ActiveCall<'a> {
+    fn new(core: &'a Rc<Core>) -> Self {
+        core.waiting_calls.set(core.waiting_calls.get() + 1);
+        Self(&core.waiting_calls)
+    }
+}
+
+impl Drop for ActiveCall<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}

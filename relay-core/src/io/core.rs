@@ -1,0 +1,302 @@
+//! One core: its thread, its runtime, and what its tasks share. Everything here belongs to that thread alone.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use super::call::Rejection;
+use super::clock::{self, Dice};
+use super::connection;
+use super::intake::Intake;
+use super::listener;
+use super::log_limit::LogLimit;
+use super::reply::Replies;
+use super::sender::{Phase, Sender};
+use super::shared::{Command, ReceiverShared, Shared};
+use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
+use crate::config::OnFull;
+use crate::limits::{
+    BLOCKED_LOOK_INTERVAL, DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX,
+    INLINE_COPY_BYTES_MAX,
+};
+use crate::otlp::FramedRequest;
+use crate::stats::ReceiverCounters;
+
+/// What the tasks of one core share.
+pub(crate) struct Core {
+    pub(crate) number: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) intakes: Vec<Rc<Intake>>,
+    pub(crate) replies: Replies,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) waiting_calls: Cell<usize>,
+    log: Rc<LogLimit>,
+}
+
+/// What became of an offered request.
+pub(crate) enum Offered {
+    /// It is queued: acknowledge it.
+    Queued { items: u64 },
+    /// It is queued, and its sender wants to know the result.
+    Waiting { receipt: Receipt, items: u64 },
+    /// There is no room, and its sender may wait for it.
+    Blocked(FramedRequest),
+}
+
+/// Runs a core until it has drained. `listeners` are for the core that accepts.
+pub(crate) fn run(
+    number: usize,
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<Command>,
+    listeners: Vec<std::net::TcpListener>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            // The handle notices: its drain finds the inbox closed.
+            tracing::error!(core = number, %error, "cannot start the runtime of a core");
+            return;
+        }
+    };
+    LocalSet::new().block_on(&runtime, work(number, shared, inbox, listeners));
+}
+
+async fn work(
+    number: usize,
+    shared: Arc<Shared>,
+    mut inbox: mpsc::Receiver<Command>,
+    listeners: Vec<std::net::TcpListener>,
+) {
+    let (phase, phase_seen) = watch::channel(Phase::Running);
+    let (log, dice) = (Rc::new(LogLimit::default()), Rc::new(Dice::new()));
+    let intakes: Vec<Rc<Intake>> =
+        shared.upstreams.iter().map(|upstream| Rc::new(Intake::new(number, Arc::clone(upstream)))).collect();
+    let senders: Vec<Rc<Sender>> = intakes
+        .iter()
+        .enumerate()
+        .map(|(about, intake)| {
+            let intake = (about, Rc::clone(intake));
+            Sender::new(intake, shared.cores.len(), phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
+        })
+        .collect();
+    for sender in &senders {
+        tokio::task::spawn_local(Rc::clone(sender).run());
+    }
+    let core = Rc::new(Core {
+        number,
+        shared,
+        intakes,
+        replies: Replies::new(),
+        phase: phase_seen,
+        waiting_calls: Cell::new(0),
+        log,
+    });
+    for (receiver, listener) in listeners.into_iter().enumerate() {
+        tokio::task::spawn_local(listener::accept(Rc::clone(&core), receiver, listener));
+    }
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::Connection(stream, receiver) => core.adopt(stream, receiver),
+            Command::Submit(request, receipts) => core.submit(request, receipts),
+            Command::Drain(deadline, done) => {
+                drain(&core, &senders, &phase, &mut inbox, deadline).await;
+                done.send(()).ok();
+                return;
+            }
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn receiver(&self, receiver: usize) -> Option<&ReceiverShared> {
+        self.shared.receivers.get(receiver)
+    }
+
+    pub(crate) fn receiver_counters(&self, receiver: usize) -> Option<&ReceiverCounters> {
+        self.receiver(receiver)?.counters.get(self.number)
+    }
+
+    /// Starts serving a connection that counts for this core already.
+    pub(crate) fn serve(self: &Rc<Self>, stream: TcpStream, receiver: usize) {
+        tokio::task::spawn_local(connection::serve(Rc::clone(self), receiver, stream));
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        if let Some(core) = self.shared.cores.get(self.number) {
+            core.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Offers a request of `receiver` to all its upstreams: each takes or refuses it for itself, and the sender is told
+    /// of a refusal, as by the Collector's fan-out. With `last`, waiting for room is over.
+    pub(crate) fn offer(
+        &self,
+        receiver: usize,
+        request: FramedRequest,
+        last: bool,
+    ) -> Result<Offered, Rejection> {
+        let items = request.items();
+        let routes = self.receiver(receiver).map(|receiver| &receiver.routes[..]).unwrap_or_default();
+        // An empty request is a success (OTLP, "Full Success"), and nothing to forward.
+        if items == 0 {
+            return Ok(Offered::Queued { items });
+        }
+        let blocked = |intake: &Rc<Intake>| {
+            !last && intake.upstream.config.on_full == OnFull::Block && intake.admit(&request).is_err()
+        };
+        if self.routed(routes).any(blocked) {
+            return Ok(Offered::Blocked(request));
+        }
+        let shared = routes.len() > 1;
+        let request = if shared { own_copy(request) } else { request };
+        let (mut refused, mut receipt) = (None, None);
+        for intake in self.routed(routes) {
+            match intake.admit(&request) {
+                Ok(()) => {
+                    let wants = intake.upstream.config.wait_for_result;
+                    let sender = wants.then(|| receipt.get_or_insert_with(Receipt::default).sender());
+                    intake.take(request.clone(), sender, shared);
+                }
+                Err(reason) => {
+                    intake.counters.enqueue_failed_items.add(items);
+                    refused = Some(reason);
+                }
+            }
+        }
+        match (refused, receipt) {
+            (Some(reason), _) => Err(Rejection::full(reason, items)),
+            (None, Some(receipt)) => Ok(Offered::Waiting { receipt, items }),
+            (None, None) => Ok(Offered::Queued { items }),
+        }
+    }
+
+    /// Resolves when it is worth offering a refused request again.
+    pub(crate) async fn room(&self, receiver: usize) {
+        let routes = self.receiver(receiver).map(|receiver| &receiver.routes[..]).unwrap_or_default();
+        let blocking = self.routed(routes).find(|intake| intake.upstream.config.on_full == OnFull::Block);
+        let look_again = tokio::time::sleep(BLOCKED_LOOK_INTERVAL);
+        match blocking {
+            Some(intake) => {
+                tokio::select! { () = intake.upstream.room.notified() => {} () = look_again => {} }
+            }
+            None => look_again.await,
+        }
+    }
+
+    pub(crate) fn count_rejection(&self, receiver: usize, rejection: &Rejection) {
+        if let Some(counters) = self.receiver_counters(receiver) {
+            counters.reject(rejection.reason, rejection.items);
+        }
+        if let Some(left_out) = self.log.allow(receiver, rejection.reason.name()) {
+            let name = self.receiver(receiver).map_or("", |receiver| receiver.config.name.as_str());
+            let (reason, status) = (rejection.reason.name(), &rejection.status);
+            tracing::warn!(receiver = name, reason, left_out, "request refused: {status}");
+        }
+    }
+
+    pub(crate) fn log_limit(&self) -> &LogLimit {
+        &self.log
+    }
+
+    fn routed<'a>(&'a self, routes: &'a [usize]) -> impl Iterator<Item = &'a Rc<Intake>> {
+        routes.iter().filter_map(|route| self.intakes.get(*route))
+    }
+
+    fn adopt(self: &Rc<Self>, stream: std::net::TcpStream, receiver: usize) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.serve(stream, receiver),
+            Err(error) => {
+                tracing::warn!(%error, "cannot serve a connection");
+                self.connection_closed();
+            }
+        }
+    }
+
+    /// Takes a request of the embedding service; admission was asked where it came from, and is asked again here.
+    fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
+        let items = request.items();
+        let shared = self.intakes.len() > 1;
+        let request = if shared { own_copy(request) } else { request };
+        let mut refused = None;
+        for (intake, receipt) in self.intakes.iter().zip(receipts) {
+            match intake.admit(&request) {
+                Ok(()) => intake.take(request.clone(), Some(receipt), shared),
+                Err(reason) => {
+                    intake.counters.enqueue_failed_items.add(items);
+                    receipt.settle(Settled::Refused);
+                    refused = Some(reason);
+                }
+            }
+        }
+        match refused {
+            Some(reason) => self.shared.submitted.reject(reason, items),
+            None => self.shared.submitted.accept(items),
+        }
+    }
+}
+
+/// A request that several upstreams will hold: a small one is copied once, so that all share that copy and none of them
+/// holds the receive buffer that it came in.
+fn own_copy(request: FramedRequest) -> FramedRequest {
+    if request.segments().len() >= INLINE_COPY_BYTES_MAX {
+        return request;
+    }
+    let (items, resource_spans) = (request.items(), request.resource_spans());
+    let mut copy = BytesMut::with_capacity(request.len());
+    request.segments().iter().for_each(|segment| copy.extend_from_slice(segment));
+    FramedRequest::composed(copy.freeze().into(), items, resource_spans)
+}
+
+/// Sends what is held until everything is settled or `deadline` has passed; then gives up the rest.
+async fn drain(
+    core: &Rc<Core>,
+    senders: &[Rc<Sender>],
+    phase: &watch::Sender<Phase>,
+    inbox: &mut mpsc::Receiver<Command>,
+    deadline: Instant,
+) {
+    phase.send(Phase::Draining).ok();
+    inbox.close();
+    while let Ok(command) = inbox.try_recv() {
+        match command {
+            Command::Submit(request, receipts) => core.submit(request, receipts),
+            Command::Connection(..) => core.connection_closed(),
+            Command::Drain(_, done) => drop(done),
+        }
+    }
+    let connections_until = clock::now() + DRAIN_CONNECTIONS_MAX;
+    loop {
+        core.intakes.iter().for_each(|intake| intake.upstream.lanes.wake(core.number));
+        tokio::time::sleep(DRAIN_LOOK_INTERVAL).await;
+        let now = clock::now();
+        let connections =
+            core.shared.cores.get(core.number).map_or(0, |c| c.connections.load(Ordering::Relaxed));
+        let quiet = connections == 0 || (core.waiting_calls.get() == 0 && now >= connections_until);
+        if (quiet && senders.iter().all(|sender| sender.is_idle())) || now >= deadline {
+            break;
+        }
+    }
+    phase.send(Phase::Over).ok();
+    for intake in &core.intakes {
+        while let Some(batch) = intake.next(true) {
+            batch.drop_for(DropReason::ShutdownDeadline);
+        }
+    }
+    // Calls in flight see the phase at their next turn and settle their batches.
+    let settled_by = clock::now() + DRAIN_SETTLE_MAX;
+    while senders.iter().any(|sender| !sender.is_idle()) && clock::now() < settled_by {
+        tokio::time::sleep(DRAIN_LOOK_INTERVAL).await;
+    }
+    // Answers of `wait_for_result` calls go out with the last turns of their connections.
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,160 @@
+//! The way in to one upstream on one core: admission, the open batch, and its sealing into the queue.
+//!
+//! A request is taken whole or refused whole. Nothing here waits.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::clock;
+use super::shared::UpstreamShared;
+use crate::batch::{Batch, BatchBuilder, ReceiptSender, held_bytes};
+use crate::edit::{SplitLimit, split};
+use crate::otlp::FramedRequest;
+use crate::queue::Full;
+use crate::stats::{RejectReason, UpstreamCounters};
+
+/// Admission and batching for one upstream, on one core.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(crate) core: usize,
+    pub(crate) upstream: Arc<UpstreamShared>,
+    pub(crate) counters: Arc<UpstreamCounters>,
+    builder: RefCell<BatchBuilder>,
+    // Set exactly while a request is in the open batch.
+    open_since: Cell<Option<Instant>>,
+    // Batches that one request made and the queue had no room for; nothing is admitted until they are gone.
+    overflow: RefCell<VecDeque<Batch>>,
+}
+
+impl Intake {
+    pub(crate) fn new(core: usize, upstream: Arc<UpstreamShared>) -> Self {
+        let ledger = upstream.ledgers.get(core).map(Arc::clone).unwrap_or_default();
+        let counters = upstream.counters.get(core).map(Arc::clone).unwrap_or_default();
+        let places = upstream.places.clone();
+        let builder = BatchBuilder::new(upstream.config.batch, &upstream.budget, places, ledger);
+        Self {
+            core,
+            counters,
+            builder: RefCell::new(builder),
+            open_since: Cell::new(None),
+            overflow: RefCell::new(VecDeque::new()),
+            upstream,
+        }
+    }
+
+    /// Whether `request` would be taken now; else why not.
+    pub(crate) fn admit(&self, request: &FramedRequest) -> Result<(), RejectReason> {
+        let (bytes, items) = (request.segments().len(), request.items());
+        let builder = self.builder.borrow();
+        let held = if bytes < builder.limits().inline_copy_bytes_max {
+            bytes
+        } else {
+            request.segments().iter().map(|segment| held_bytes(segment.len())).sum()
+        };
+        if !self.upstream.budget.has_room(held) {
+            return Err(RejectReason::MemoryFull);
+        }
+        let places = self.upstream.places.as_ref();
+        let has_place = places.is_none_or(|places| places.budget.has_room(places.needed(items)));
+        let lane_has_room = builder.fits(bytes, items) || !self.upstream.lanes.is_full(self.core);
+        if has_place && lane_has_room && self.overflow.borrow().is_empty() {
+            Ok(())
+        } else {
+            Err(RejectReason::QueueFull)
+        }
+    }
+
+    /// Takes `request`; `shared` says that other upstreams hold the same bytes. The caller has asked
+    /// [`Intake::admit`].
+    pub(crate) fn take(&self, request: FramedRequest, receipt: Option<ReceiptSender>, shared: bool) {
+        let mut builder = self.builder.borrow_mut();
+        builder.lower_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
+        let limits = *builder.limits();
+        let (bytes, items) = (request.segments().len(), request.items());
+        if bytes <= limits.bytes_max && items <= limits.items_max {
+            self.add(&mut builder, request, receipt, shared);
+            return;
+        }
+        let cut = split(&request, SplitLimit { bytes_max: limits.bytes_max, items_max: limits.items_max });
+        builder.drop_too_large(cut.dropped_items);
+        let mut receipt = receipt.filter(|_| cut.dropped_items == 0);
+        let last = cut.requests.len().saturating_sub(1);
+        for (at, piece) in cut.requests.into_iter().enumerate() {
+            // The last piece answers for all: it is sent last.
+            let receipt = if at == last { receipt.take() } else { None };
+            self.add(&mut builder, piece, receipt, shared);
+        }
+    }
+
+    /// The next batch to send, if one is ready: sealed ones first, then the open one if its linger is over or `drain`.
+    pub(crate) fn next(&self, drain: bool) -> Option<Batch> {
+        let sealed = self.overflow.borrow_mut().pop_front();
+        sealed.or_else(|| self.upstream.lanes.pop(self.core)).or_else(|| self.take_open(drain))
+    }
+
+    /// When the linger of the open batch is over; `None` while nothing is in it.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        self.open_since.get().map(|since| since + self.upstream.config.linger)
+    }
+
+    /// Whether nothing of this core waits here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open_since.get().is_none()
+            && self.overflow.borrow().is_empty()
+            && self.upstream.lanes.len_of(self.core) == 0
+    }
+
+    fn take_open(&self, drain: bool) -> Option<Batch> {
+        let due = self.due_at()?;
+        if !drain && due > clock::now() {
+            return None;
+        }
+        self.counters.timeout_triggers.add(1);
+        self.seal(&mut self.builder.borrow_mut())
+    }
+
+    fn add(
+        &self,
+        builder: &mut BatchBuilder,
+        request: FramedRequest,
+        receipt: Option<ReceiptSender>,
+        shared: bool,
+    ) {
+        if !builder.fits(request.segments().len(), request.items()) {
+            self.seal_into_queue(builder);
+        }
+        if shared {
+            builder.push_shared(request, receipt);
+        } else {
+            builder.push(request, receipt);
+        }
+        if builder.is_due() {
+            self.seal_into_queue(builder);
+        } else if self.open_since.get().is_none() {
+            // One clock call and one wake-up per batch, not per request.
+            self.open_since.set(Some(clock::now()));
+            self.upstream.lanes.wake(self.core);
+        }
+    }
+
+    fn seal_into_queue(&self, builder: &mut BatchBuilder) {
+        self.counters.size_triggers.add(1);
+        if let Some(batch) = self.seal(builder)
+            && let Err(Full(batch)) = self.upstream.lanes.push(self.core, batch)
+        {
+            self.overflow.borrow_mut().push_back(batch);
+            self.upstream.lanes.wake(self.core);
+        }
+    }
+
+    fn seal(&self, builder: &mut BatchBuilder) -> Option<Batch> {
+        self.open_since.set(None);
+        let batch = builder.seal()?;
+        self.counters.batch_items.add(batch.items());
+        self.counters.batch_bytes.add(batch.rope().len() as u64);
+        Some(batch)
+    }
+}

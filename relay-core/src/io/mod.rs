@@ -1,0 +1,20 @@
+//! Carries decisions out: sockets, threads, clocks, HTTP/2. It takes none of its own that `upstream`, `queue` or `batch`
+//! could take.
+//!
+//! One OS thread per core runs one single-threaded runtime; everything in [`core`] and below belongs to that thread.
+//! Only [`shared`] is seen by several threads.
+
+pub(crate) mod affinity;
+pub(crate) mod call;
+pub(crate) mod channel;
+pub(crate) mod clock;
+pub(crate) mod connection;
+pub(crate) mod core;
+pub(crate) mod export;
+pub(crate) mod gzip;
+pub(crate) mod intake;
+pub(crate) mod listener;
+pub(crate) mod log_limit;
+pub(crate) mod reply;
+pub(crate) mod sender;
+pub(crate) mod shared;

@@ -1,0 +1,172 @@
+//! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::export::{Template, TemplateError};
+use crate::batch::{Batch, Ledger, Places, ReceiptSender};
+use crate::config::{BatchSink, Destination, GrpcConfig, QueueLimit, ReceiverConfig, UpstreamConfig};
+use crate::limits;
+use crate::otlp::FramedRequest;
+use crate::queue::{Budget, Lanes};
+use crate::stats::{Counter, ReceiverCounters, ReceiverStats, Stats, UpstreamCounters, UpstreamStats};
+
+/// Work for a core.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A connection that the acceptor hands over, for the receiver of this number.
+    Connection(std::net::TcpStream, usize),
+    /// A request of the embedding service, with one receipt per upstream.
+    Submit(FramedRequest, Vec<ReceiptSender>),
+    /// Stop receiving, send what is held, be done at this time.
+    Drain(std::time::Instant, oneshot::Sender<()>),
+}
+
+/// Everything that several threads see.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) receivers: Vec<ReceiverShared>,
+    pub(crate) upstreams: Vec<Arc<UpstreamShared>>,
+    pub(crate) cores: Vec<CoreShared>,
+    /// Requests handed in by the embedding service.
+    pub(crate) submitted: ReceiverCounters,
+    /// Set when the drain begins: acceptors stop, connections say GOAWAY.
+    pub(crate) draining: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct CoreShared {
+    pub(crate) inbox: mpsc::Sender<Command>,
+    pub(crate) connections: AtomicUsize,
+}
+
+#[derive(Debug)]
+pub(crate) struct ReceiverShared {
+    pub(crate) config: ReceiverConfig,
+    pub(crate) address: SocketAddr,
+    /// Numbers of the upstreams that it feeds.
+    pub(crate) routes: Vec<usize>,
+    /// One per core.
+    pub(crate) counters: Vec<ReceiverCounters>,
+}
+
+/// A destination whose headers were found valid.
+#[derive(Clone)]
+pub(crate) enum RouteConfig {
+    Grpc(GrpcConfig, Template),
+    Sink(Arc<dyn BatchSink>),
+}
+
+impl std::fmt::Debug for RouteConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Grpc(config, _) => config.fmt(f),
+            Self::Sink(_) => f.write_str("Sink"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct UpstreamShared {
+    pub(crate) config: UpstreamConfig,
+    pub(crate) route: RouteConfig,
+    pub(crate) lanes: Lanes<Batch>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) places: Option<Places>,
+    /// One per core.
+    pub(crate) ledgers: Vec<Arc<Ledger>>,
+    /// One per core.
+    pub(crate) counters: Vec<Arc<UpstreamCounters>>,
+    /// What the upstream is known to take, in bytes: the configured bound until it refuses a smaller message.
+    pub(crate) bytes_max: AtomicUsize,
+    /// Connections made at this moment.
+    pub(crate) connected: Counter,
+    /// Told whenever something held has gone: senders that block on a full queue look again.
+    pub(crate) room: Notify,
+}
+
+impl UpstreamShared {
+    /// For `cores` cores; may hold `share` bytes of `budget`.
+    pub(crate) fn new(
+        config: UpstreamConfig,
+        cores: usize,
+        budget: &Arc<Budget>,
+        share: usize,
+    ) -> Result<Arc<Self>, TemplateError> {
+        let route = match &config.destination {
+            Destination::Grpc(grpc) => RouteConfig::Grpc(grpc.clone(), Template::new(grpc)?),
+            Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
+        };
+        let bytes_max = match config.queue {
+            QueueLimit::Bytes(bytes_max) => bytes_max.min(share),
+            _ => share,
+        };
+        let places = match config.queue {
+            QueueLimit::Requests(max) => Some(Places { budget: Budget::new(max), in_items: false }),
+            QueueLimit::Items(max) => Some(Places { budget: Budget::new(max), in_items: true }),
+            QueueLimit::Unbounded | QueueLimit::Bytes(_) => None,
+        };
+        Ok(Arc::new(Self {
+            lanes: Lanes::new(cores, limits::QUEUE_BATCHES_MAX),
+            budget: Budget::child(budget, bytes_max),
+            places,
+            ledgers: (0..cores).map(|_| Arc::default()).collect(),
+            counters: (0..cores).map(|_| Arc::default()).collect(),
+            bytes_max: AtomicUsize::new(config.batch.bytes_max),
+            connected: Counter::default(),
+            room: Notify::new(),
+            route,
+            config,
+        }))
+    }
+
+    fn stats(&self) -> UpstreamStats {
+        let mut stats = UpstreamStats {
+            name: self.config.name.clone(),
+            queue_batches: self.lanes.len(),
+            queue_batches_max: limits::QUEUE_BATCHES_MAX * self.ledgers.len(),
+            held_bytes: self.budget.used(),
+            ..UpstreamStats::default()
+        };
+        self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
+        self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+        stats
+    }
+}
+
+impl Shared {
+    /// The core with the fewest connections.
+    pub(crate) fn least_loaded(&self) -> usize {
+        let loads = self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed));
+        loads.enumerate().min_by_key(|(_, load)| *load).map_or(0, |(core, _)| core)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let receivers = self.receivers.iter().map(|receiver| {
+            let mut stats = ReceiverStats { name: receiver.config.name.clone(), ..ReceiverStats::default() };
+            receiver.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+            stats
+        });
+        let mut submitted = ReceiverStats { name: "submit".to_owned(), ..ReceiverStats::default() };
+        self.submitted.add_to(&mut submitted);
+        Stats {
+            receivers: receivers.chain([submitted]).collect(),
+            upstreams: self.upstreams.iter().map(|upstream| upstream.stats()).collect(),
+            held_bytes: self.budget.used(),
+            held_bytes_max: self.budget.units_max(),
+            connections: self.connections(),
+        }
+    }
+}

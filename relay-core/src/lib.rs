@@ -1,0 +1,48 @@
+//! Relays OTLP as raw bytes: lazy views, batching by concatenation, per-core queues, forwarding.
+//!
+//! ```text
+//! socket -> h2 -> grpc message -> framed request -> admission -> open batch -> per-core queue -> upstream -> outcome
+//!                                      |                |                            |                        |
+//!                                      +-- refuse <-----+                            +---- Receipt <----------+
+//! ```
+//!
+//! What it is for: forwarding `ExportTraceServiceRequest`s at the cost of moving their bytes. A request is proven down to
+//! the Span boundary ([`otlp::RawRequest::frame`]), never decoded; requests are merged by putting their bytes one after
+//! the other ([`batch`]); a merged batch is written to the upstream from the memory that it was received in.
+//!
+//! What it is not: a pipeline framework. There are no processors, and no signal other than traces yet.
+//!
+//! Start with [`Relay::builder`] to run a relay inside your service, or with [`otlp::RequestView`] to read spans without
+//! decoding them. Every bound is in [`limits`].
+//!
+//! # Features
+//! - `io` (default): sockets, threads, clocks; without it the crate is the pure core, without tokio's runtime.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+
+pub mod wire;
+
+pub mod otlp;
+
+pub mod edit;
+
+pub mod grpc;
+
+pub mod queue;
+
+pub mod batch;
+
+pub mod upstream;
+
+#[cfg(feature = "io")]
+pub mod config;
+#[cfg(feature = "io")]
+mod io;
+#[cfg(feature = "io")]
+mod relay;
+#[cfg(feature = "io")]
+pub mod stats;
+
+#[cfg(feature = "io")]
+pub use relay::{Relay, RelayBuilder, RelayHandle, StartError, StatsReader, SubmitError};

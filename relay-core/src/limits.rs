@@ -1,0 +1,139 @@
+//! Every bound of the crate: name, unit, reason. No other file holds a number that limits something.
+
+use std::time::Duration;
+
+/// Largest request that a receiver takes, in bytes, before and after decompression. OTLP 1.11, "OTLP/gRPC": 64 MiB is
+/// the recommended default; `max_recv_msg_size_mib` changes it per receiver.
+pub const RECEIVE_MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Largest request sent upstream, in bytes, before compression: what a grpc-go server (the Collector, Jaeger) takes by
+/// default. The batcher never makes a larger one.
+pub const UPSTREAM_MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Nesting of AnyValue (and of groups in unknown fields) that a reader follows: prost's and protobuf-go's own order of
+/// magnitude; deeper input is an error, not a stack overflow.
+pub const NESTING_DEPTH_MAX: u32 = 100;
+
+/// A request shorter than this many bytes is copied once into the batch's arena; a longer one travels by reference.
+/// Measured by `cargo bench -p relay-benches --bench batch` (see benches/RESULTS.md).
+pub const INLINE_COPY_BYTES_MAX: usize = 16 << 10;
+
+/// First arena block of a batch, in bytes: a node's trickle fits into it.
+pub const ARENA_BLOCK_BYTES_MIN: usize = 4 << 10;
+
+/// Largest arena block, in bytes: four HTTP/2 frames of the default size, so a frame is written from one or two ranges.
+pub const ARENA_BLOCK_BYTES_MAX: usize = 64 << 10;
+
+/// The receive buffer behind a by-reference slice, in bytes: an HTTP/2 frame of the default size and its head, which is
+/// what h2's reader allocates for it.
+pub const RECEIVE_BLOCK_BYTES: usize = (16 << 10) + 9;
+
+/// Requests merged into one batch: bounds the part list (16 bytes each) where requests are tiny.
+pub const BATCH_PARTS_MAX: usize = 16 << 10;
+
+/// Pieces of a resource or scope header that a split repeats as slices of the source; a header cut into more of them (its
+/// fields stand between spans, which no known sender does) is joined by one copy, so that a hostile one cannot multiply
+/// pieces by outputs.
+pub const SPLIT_HEADER_PIECES_MAX: usize = 16;
+
+/// Longest delay that a `RetryInfo` is obeyed for: an upstream that says "tomorrow" is asked again after this.
+pub const THROTTLE_DELAY_MAX: Duration = Duration::from_secs(300);
+
+/// First delay before dialling an upstream again.
+pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
+
+/// Longest delay before dialling an upstream again: a Collector that comes back is found within this.
+pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
+
+/// Calls that isolating a refused part may cost per batch: enough to single out several parts among `BATCH_PARTS_MAX`.
+pub const ISOLATION_CALLS_MAX: u32 = 256;
+
+/// Calls in flight to one upstream, over all cores (the Collector's `num_consumers`).
+pub const UPSTREAM_CALLS_MAX: usize = 10;
+
+/// Time for one attempt to export a batch (the Collector's `timeout` of the OTLP exporter).
+pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest answer read from an upstream, in bytes. OTLP 1.11, "OTLP/gRPC Response": 4 MiB is recommended.
+pub const UPSTREAM_RESPONSE_BYTES_MAX: usize = 4 << 20;
+
+/// Time to resolve, connect to and shake hands with an upstream.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes held in all, by default: the largest request that a receiver takes (64 MiB), and room beside it.
+/// `memory_limiter` changes it.
+pub const HELD_BYTES_MAX: usize = 80 << 20;
+
+/// Sealed batches waiting per core and upstream (the Collector's `queue_size` counts the same after a batch processor).
+pub const QUEUE_BATCHES_MAX: usize = 1000;
+
+/// Core threads.
+pub const CORES_MAX: usize = 64;
+
+/// Commands waiting for one core: connections handed over, submitted requests.
+pub const CORE_INBOX_MAX: usize = 1024;
+
+/// Open connections of senders, over all cores: a node has tens, a gateway thousands.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// Concurrent calls of one connection (`max_concurrent_streams`).
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
+
+/// Calls taken from one connection before the others of its core get their turn.
+pub const CALLS_PER_TURN_MAX: usize = 64;
+
+/// Flow-control window of one call, in bytes: a request of this size arrives without waiting for a window update.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Flow-control window of one sender's connection, in bytes.
+pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Overhead that a connection's DATA frames may cost, in h2's units (see h2's `data_frame_budget`): far above what an
+/// honest sender of small requests needs, finite against floods of tiny frames.
+pub const DATA_FRAME_BUDGET: usize = 4 << 20;
+
+/// Bytes of one header list, in and out: gRPC needs a few hundred; h2's own default of 16 MiB invites header floods.
+pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+
+/// Time for a sender to finish the HTTP/2 preface and settings.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for the body of one call to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`): the 10 s that otel-go's
+/// exporters give all their attempts together. A call's own shorter deadline wins.
+pub const BLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The delay that a refused sender is asked for (`RetryInfo`). Longer than a short stall of the upstream; far shorter
+/// than the 10 s that otel-go's exporters have for all their attempts.
+pub const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Largest delay between attempts while draining: a drain has seconds, not minutes.
+pub const DRAIN_RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
+
+/// Time for senders to see GOAWAY and finish their calls before a drain closes their connections.
+pub const DRAIN_CONNECTIONS_MAX: Duration = Duration::from_secs(1);
+
+/// Pause after a failed `accept`, for example when file descriptors ran out.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The least time between two log lines of one kind; what was left out is counted in the next.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+const _: () =
+    assert!(HELD_BYTES_MAX > RECEIVE_MESSAGE_BYTES_MAX, "a request of the receiver's limit must fit");
+const _: () = assert!(ARENA_BLOCK_BYTES_MIN <= ARENA_BLOCK_BYTES_MAX);
+const _: () = assert!(UPSTREAM_MESSAGE_BYTES_MAX <= RECEIVE_MESSAGE_BYTES_MAX);
+
+/// Connections that the kernel holds until they are accepted.
+pub const ACCEPT_BACKLOG: i32 = 1024;
+
+/// How often a sender that blocks on a full queue looks again when nothing has told it to.
+pub const BLOCKED_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often a drain looks whether everything is settled. Nothing ticks before a drain.
+pub const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Time for calls in flight to notice that a drain is over and give up their batches.
+pub const DRAIN_SETTLE_MAX: Duration = Duration::from_millis(200);

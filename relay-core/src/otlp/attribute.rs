@@ -1,0 +1,282 @@
+//! Attributes and their values. Values nest without bound on the wire; nothing here recurses on them except printing, which
+//! stops where reading does.
+
+use std::fmt;
+
+use super::fields::{any_value, array_value, key_value, key_value_list};
+use super::parts::{Parts, Singular};
+use crate::limits::NESTING_DEPTH_MAX;
+use crate::wire::{DecodeError, DecodeErrorKind, Field, Reader};
+
+/// A `KeyValue`: an attribute, or an entry of a value that is a list of them.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyValueView<'a> {
+    key: Reader<'a>,
+    /// No bytes if there is none: an empty value reads the same.
+    value: Parts<'a>,
+    depth: u32,
+}
+
+/// An `AnyValue`, read one level deep.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum AnyValueView<'a> {
+    /// No value, which OTLP allows ("empty"), or an index into a string table, which only profiles have.
+    Unset,
+    /// `string_value`
+    String(&'a str),
+    /// `bool_value`
+    Bool(bool),
+    /// `int_value`
+    Int(i64),
+    /// `double_value`
+    Double(f64),
+    /// `array_value`
+    Array(ArrayView<'a>),
+    /// `kvlist_value`
+    KeyValues(KeyValuesView<'a>),
+    /// `bytes_value`
+    Bytes(&'a [u8]),
+}
+
+/// An `ArrayValue`.
+#[derive(Clone, Copy, Debug)]
+pub struct ArrayView<'a> {
+    parts: Parts<'a>,
+    depth: u32,
+}
+
+/// A `KeyValueList`.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyValuesView<'a> {
+    parts: Parts<'a>,
+    depth: u32,
+}
+
+/// The attributes in field `field` of a message.
+#[inline]
+pub(super) fn attributes<'a>(
+    parts: &Parts<'a>,
+    field: u32,
+) -> impl Iterator<Item = Result<KeyValueView<'a>, DecodeError>> + Clone + use<'a> {
+    parts.views(field, |body| KeyValueView::read(body, 0))
+}
+
+impl<'a> KeyValueView<'a> {
+    #[inline]
+    fn read(body: Reader<'a>, depth: u32) -> Result<Self, DecodeError> {
+        // What every sender writes: a short key, then a short value, and nothing else.
+        let mut rest = body;
+        if let Some((key_value::KEY, key)) = rest.short_field()
+            && let Some((key_value::VALUE, value)) = rest.short_field()
+            && rest.is_empty()
+        {
+            return Ok(Self { key, value: Parts::single(value), depth });
+        }
+        Self::read_any(body, depth)
+    }
+
+    #[inline(never)]
+    fn read_any(body: Reader<'a>, depth: u32) -> Result<Self, DecodeError> {
+        let mut key = Reader::default();
+        let mut value = Singular::default();
+        let mut rest = body;
+        while let Some(field) = rest.field()? {
+            match field.number {
+                key_value::KEY => key = field.length_delimited()?,
+                key_value::VALUE => value.add(field.length_delimited()?),
+                _ => {}
+            }
+        }
+        let value = value.parts(&Parts::single(body), key_value::VALUE);
+        Ok(Self { key, value: value.unwrap_or_else(|| Parts::single(Reader::default())), depth })
+    }
+
+    /// The key; empty if there is none.
+    ///
+    /// # Errors
+    /// It is not UTF-8.
+    #[inline]
+    pub fn key(&self) -> Result<&'a str, DecodeError> {
+        self.key.text(key_value::KEY)
+    }
+
+    /// The value; [`AnyValueView::Unset`] if there is none.
+    ///
+    /// # Errors
+    /// It is malformed, or lies deeper than [`NESTING_DEPTH_MAX`] values.
+    #[inline]
+    pub fn value(&self) -> Result<AnyValueView<'a>, DecodeError> {
+        AnyValueView::read(&self.value, self.depth + 1)
+    }
+}
+
+impl<'a> AnyValueView<'a> {
+    #[inline]
+    fn read(parts: &Parts<'a>, depth: u32) -> Result<Self, DecodeError> {
+        // What every sender writes: one variant and nothing else.
+        if let Some(body) = parts.as_single() {
+            let mut rest = body;
+            if let Some((any_value::STRING_VALUE, text)) = rest.short_field()
+                && rest.is_empty()
+                && depth <= NESTING_DEPTH_MAX
+            {
+                return text.text(any_value::STRING_VALUE).map(Self::String);
+            }
+            let mut rest = body;
+            if let Some(field) = rest.field()?
+                && rest.is_empty()
+            {
+                return Self::from_field(&field, depth, Parts::single);
+            }
+        }
+        Self::read_any(parts, depth)
+    }
+
+    /// A oneof given several times: the last one wins, but a message given twice in a row is merged.
+    #[inline(never)]
+    fn read_any(parts: &Parts<'a>, depth: u32) -> Result<Self, DecodeError> {
+        let mut fields = parts.fields();
+        let mut last: Option<Field<'a>> = None;
+        // How many of the last variant came in a row, and how many of each message variant there were in all.
+        let mut row = 0;
+        let (mut arrays, mut lists) = (0, 0);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                any_value::BOOL_VALUE | any_value::INT_VALUE | any_value::STRING_VALUE_STRINDEX => {
+                    field.varint()?;
+                }
+                any_value::DOUBLE_VALUE => {
+                    field.fixed64()?;
+                }
+                any_value::STRING_VALUE..=any_value::BYTES_VALUE => {
+                    field.length_delimited()?;
+                }
+                _ => continue,
+            }
+            row = if last.is_some_and(|last| last.number == field.number) { row + 1 } else { 1 };
+            arrays += u32::from(field.number == any_value::ARRAY_VALUE);
+            lists += u32::from(field.number == any_value::KVLIST_VALUE);
+            last = Some(field);
+        }
+        let Some(last) = last else { return Ok(Self::Unset) };
+        let total = if last.number == any_value::ARRAY_VALUE { arrays } else { lists };
+        Self::from_field(&last, depth, |message| match row {
+            1 => Parts::single(message),
+            _ => parts.child(last.number, total - row),
+        })
+    }
+
+    /// The value that `field` is; `parts` finds the parts of a message variant, the last of which it is given.
+    #[inline(always)]
+    fn from_field(
+        field: &Field<'a>,
+        depth: u32,
+        parts: impl FnOnce(Reader<'a>) -> Parts<'a>,
+    ) -> Result<Self, DecodeError> {
+        if depth > NESTING_DEPTH_MAX {
+            return Err(too_deep(field));
+        }
+        Ok(match field.number {
+            any_value::STRING_VALUE => Self::String(field.length_delimited()?.text(field.number)?),
+            any_value::BOOL_VALUE => Self::Bool(field.varint()? != 0),
+            any_value::INT_VALUE => Self::Int(field.varint()?.cast_signed()),
+            any_value::DOUBLE_VALUE => Self::Double(f64::from_bits(field.fixed64()?)),
+            any_value::ARRAY_VALUE => {
+                Self::Array(ArrayView { parts: parts(field.length_delimited()?), depth })
+            }
+            any_value::KVLIST_VALUE => {
+                Self::KeyValues(KeyValuesView { parts: parts(field.length_delimited()?), depth })
+            }
+            any_value::BYTES_VALUE => Self::Bytes(field.length_delimited()?.bytes()),
+            // "process the data as if this value were absent" (common.proto, outside profiles)
+            any_value::STRING_VALUE_STRINDEX => field.varint().map(|_| Self::Unset)?,
+            _ => Self::Unset,
+        })
+    }
+}
+
+#[cold]
+fn too_deep(field: &Field<'_>) -> DecodeError {
+    DecodeError::new(field.offset, field.number, DecodeErrorKind::TooDeep { max: NESTING_DEPTH_MAX })
+}
+
+impl<'a> ArrayView<'a> {
+    /// The values in order; ends after the first error.
+    pub fn values(&self) -> impl Iterator<Item = Result<AnyValueView<'a>, DecodeError>> + Clone + use<'a> {
+        let depth = self.depth + 1;
+        self.parts.views(array_value::VALUES, move |body| AnyValueView::read(&Parts::single(body), depth))
+    }
+}
+
+impl<'a> KeyValuesView<'a> {
+    /// The entries in order; ends after the first error.
+    pub fn entries(&self) -> impl Iterator<Item = Result<KeyValueView<'a>, DecodeError>> + Clone + use<'a> {
+        let depth = self.depth;
+        self.parts.views(key_value_list::VALUES, move |body| KeyValueView::read(body, depth))
+    }
+}
+
+impl fmt::Display for AnyValueView<'_> {
+    /// Prints for people: text without quotes and with its control characters escaped (it comes from a stranger and goes
+    /// to a terminal), `[a, b]`, `{key=value}`, bytes in hexadecimal; what is malformed prints its error.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset => Ok(()),
+            Self::String(text) => write_escaped(f, text),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Double(value) => write!(f, "{value}"),
+            Self::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Self::Array(array) => {
+                f.write_str("[")?;
+                for (index, value) in array.values().enumerate() {
+                    write_separator(f, index)?;
+                    write_or_error(f, value)?;
+                }
+                f.write_str("]")
+            }
+            Self::KeyValues(list) => {
+                f.write_str("{")?;
+                for (index, entry) in list.entries().enumerate() {
+                    write_separator(f, index)?;
+                    write_or_error(f, entry)?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for KeyValueView<'_> {
+    /// Prints `key=value`, as [`AnyValueView`] prints.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key() {
+            Ok(key) => write_escaped(f, key)?,
+            Err(error) => write!(f, "<{error}>")?,
+        }
+        f.write_str("=")?;
+        write_or_error(f, self.value())
+    }
+}
+
+fn write_separator(f: &mut fmt::Formatter<'_>, index: usize) -> fmt::Result {
+    if index == 0 { Ok(()) } else { f.write_str(", ") }
+}
+
+fn write_or_error<T: fmt::Display>(f: &mut fmt::Formatter<'_>, value: Result<T, DecodeError>) -> fmt::Result {
+    match value {
+        Ok(value) => value.fmt(f),
+        Err(error) => write!(f, "<{error}>"),
+    }
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let mut from = 0;
+    for (at, control) in text.match_indices(char::is_control) {
+        f.write_str(text.get(from..at).unwrap_or_default())?;
+        write!(f, "{}", control.escape_default())?;
+        from = at + control.len();
+    }
+    f.write_str(text.get(from..).unwrap_or_default())
+}

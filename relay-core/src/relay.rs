@@ -1,0 +1,324 @@
+//! The relay as an embedding service uses it: build, start, submit, read stats, drain.
+
+use std::collections::HashSet;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch::Receipt;
+use crate::config::{ReceiverConfig, UpstreamConfig};
+use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamShared};
+use crate::io::{affinity, clock, core, listener};
+use crate::limits;
+use crate::otlp::RawRequest;
+use crate::queue::Budget;
+use crate::stats::{ReceiverCounters, Stats};
+use crate::wire::DecodeError;
+
+/// Namespace of [`Relay::builder`].
+#[derive(Debug)]
+pub struct Relay;
+
+impl Relay {
+    /// Starts to describe a relay.
+    pub fn builder() -> RelayBuilder {
+        RelayBuilder::default()
+    }
+}
+
+/// Describes a relay; see [`RelayBuilder::start`].
+#[derive(Debug)]
+pub struct RelayBuilder {
+    receivers: Vec<ReceiverConfig>,
+    upstreams: Vec<UpstreamConfig>,
+    cores: usize,
+    held_bytes_max: usize,
+}
+
+impl Default for RelayBuilder {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { receivers: Vec::new(), upstreams: Vec::new(), cores, held_bytes_max: limits::HELD_BYTES_MAX }
+    }
+}
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is nowhere to forward to.
+    #[error("no upstream: add one with RelayBuilder::upstream")]
+    NoUpstream,
+    /// Two upstreams have the same name.
+    #[error("two upstreams are named {0:?}")]
+    DuplicateUpstream(String),
+    /// A receiver names an upstream that was not added.
+    #[error("receiver {receiver:?} names upstream {upstream:?}, which does not exist")]
+    UnknownUpstream {
+        /// The receiver.
+        receiver: String,
+        /// What it names.
+        upstream: String,
+    },
+    /// A header of an upstream is not valid HTTP.
+    #[error("upstream {upstream:?}: {message}")]
+    Header {
+        /// The upstream.
+        upstream: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// An address cannot be listened on.
+    #[error("receiver {receiver:?} cannot listen on {address}: {error}")]
+    Listen {
+        /// The receiver.
+        receiver: String,
+        /// Its address.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// A core's thread cannot be started.
+    #[error("cannot start a core's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a submitted request was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// It is not an `ExportTraceServiceRequest`: do not try again.
+    #[error("not an ExportTraceServiceRequest: {0}")]
+    Malformed(#[from] DecodeError),
+    /// The byte budget or a core's inbox is full: try again later.
+    #[error("the relay is full; try again later")]
+    Full,
+    /// The relay is draining, or has.
+    #[error("the relay is draining")]
+    Draining,
+}
+
+impl RelayBuilder {
+    /// Adds a listener.
+    #[must_use]
+    pub fn receiver(mut self, receiver: ReceiverConfig) -> Self {
+        self.receivers.push(receiver);
+        self
+    }
+
+    /// Adds a place to forward to.
+    #[must_use]
+    pub fn upstream(mut self, upstream: UpstreamConfig) -> Self {
+        self.upstreams.push(upstream);
+        self
+    }
+
+    /// Core threads, 1 to [`limits::CORES_MAX`]. Default: the CPUs that this process may use.
+    #[must_use]
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    /// Bound on held bytes of all upstreams together. Default [`limits::HELD_BYTES_MAX`]. Each upstream gets an equal
+    /// share of it, so that one that is down cannot starve the others.
+    #[must_use]
+    pub fn held_bytes_max(mut self, bytes: usize) -> Self {
+        self.held_bytes_max = bytes;
+        self
+    }
+
+    /// Binds all addresses, then starts the cores. Does not wait for any upstream.
+    ///
+    /// # Errors
+    /// Says which part of the description cannot be carried out; nothing is left running then.
+    pub fn start(self) -> Result<RelayHandle, StartError> {
+        let cores = self.cores.clamp(1, limits::CORES_MAX);
+        let upstreams = make_upstreams(&self.upstreams, cores, self.held_bytes_max)?;
+        let (receivers, listeners) = self.bind(cores)?;
+        let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
+            (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
+        let core_shared = |inbox| CoreShared { inbox, connections: AtomicUsize::new(0) };
+        let (budget, upstreams) = upstreams;
+        let shared = Arc::new(Shared {
+            budget,
+            receivers,
+            upstreams,
+            cores: inboxes.into_iter().map(core_shared).collect(),
+            submitted: ReceiverCounters::default(),
+            draining: AtomicBool::new(false),
+        });
+        let mut handle = RelayHandle { shared, threads: Vec::new() };
+        let pins = affinity::one_cpu_per_core(cores);
+        // The first core accepts for all of them.
+        let mut listeners = Some(listeners);
+        for (number, inbox) in core_inboxes.into_iter().enumerate() {
+            let (shared, listeners) = (Arc::clone(&handle.shared), listeners.take().unwrap_or_default());
+            let pin = pins.get(number).copied();
+            let thread = std::thread::Builder::new().name(format!("relay-core-{number}")).spawn(move || {
+                if let Some(cpu) = pin {
+                    affinity::pin(cpu);
+                }
+                core::run(number, shared, inbox, listeners);
+            });
+            // Threads that run already stop when the handle is dropped.
+            handle.threads.push(thread.map_err(StartError::Thread)?);
+        }
+        Ok(handle)
+    }
+
+    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<TcpListener>), StartError> {
+        let mut bound = (Vec::new(), Vec::new());
+        for config in self.receivers {
+            let routes = routes(&config, &self.upstreams)?;
+            let error =
+                |error| StartError::Listen { receiver: config.name.clone(), address: config.listen, error };
+            let listener = listener::bind(config.listen).map_err(error)?;
+            let address = listener.local_addr().map_err(error)?;
+            let counters = (0..cores).map(|_| ReceiverCounters::default()).collect();
+            bound.0.push(ReceiverShared { config, address, routes, counters });
+            bound.1.push(listener);
+        }
+        Ok(bound)
+    }
+}
+
+type Upstreams = (Arc<Budget>, Vec<Arc<UpstreamShared>>);
+
+fn make_upstreams(
+    configs: &[UpstreamConfig],
+    cores: usize,
+    held_bytes_max: usize,
+) -> Result<Upstreams, StartError> {
+    let mut names = HashSet::new();
+    if let Some(twice) = configs.iter().find(|config| !names.insert(&config.name)) {
+        return Err(StartError::DuplicateUpstream(twice.name.clone()));
+    }
+    let Some(share) = held_bytes_max.checked_div(configs.len()) else { return Err(StartError::NoUpstream) };
+    let budget = Budget::new(held_bytes_max);
+    let upstreams = configs.iter().map(|config| {
+        UpstreamShared::new(config.clone(), cores, &budget, share)
+            .map_err(|error| StartError::Header { upstream: config.name.clone(), message: error.to_string() })
+    });
+    let upstreams = upstreams.collect::<Result<_, _>>()?;
+    Ok((budget, upstreams))
+}
+
+fn routes(receiver: &ReceiverConfig, upstreams: &[UpstreamConfig]) -> Result<Vec<usize>, StartError> {
+    if receiver.upstreams.is_empty() {
+        return Ok((0..upstreams.len()).collect());
+    }
+    let find = |name: &String| {
+        let found = upstreams.iter().position(|upstream| upstream.name == *name);
+        found.ok_or_else(|| StartError::UnknownUpstream {
+            receiver: receiver.name.clone(),
+            upstream: name.clone(),
+        })
+    };
+    receiver.upstreams.iter().map(find).collect()
+}
+
+/// A running relay. Dropping it without [`RelayHandle::drain`] gives up what is held.
+#[derive(Debug)]
+pub struct RelayHandle {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl RelayHandle {
+    /// The addresses listened on, in the order of the receivers.
+    pub fn listening_on(&self) -> Vec<SocketAddr> {
+        self.shared.receivers.iter().map(|receiver| receiver.address).collect()
+    }
+
+    /// Hands in one `ExportTraceServiceRequest` of protobuf bytes, for all upstreams, from any thread. Returns at once;
+    /// the [`Receipt`] resolves when all upstreams have settled it.
+    ///
+    /// # Errors
+    /// [`SubmitError::Malformed`] for good; [`SubmitError::Full`] for now.
+    pub fn submit(&self, request: Bytes) -> Result<Receipt, SubmitError> {
+        if self.shared.is_draining() {
+            return Err(SubmitError::Draining);
+        }
+        let request = RawRequest::new(request).frame()?;
+        let mut receipt = Receipt::default();
+        if request.items() == 0 {
+            return Ok(receipt);
+        }
+        if !self.shared.budget.has_room(request.len()) {
+            return Err(SubmitError::Full);
+        }
+        let receipts = self.shared.upstreams.iter().map(|_| receipt.sender()).collect();
+        let core = self.shared.cores.get(self.shared.least_loaded()).ok_or(SubmitError::Draining)?;
+        core.inbox.try_send(Command::Submit(request, receipts)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Draining,
+        })?;
+        Ok(receipt)
+    }
+
+    /// What the relay has done and holds.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Whether all cores are alive: a core that died takes nothing and sends nothing any more.
+    pub fn is_healthy(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// A cheap way to read stats from elsewhere, also while [`RelayHandle::drain`] has the handle.
+    pub fn stats_reader(&self) -> StatsReader {
+        StatsReader(Arc::clone(&self.shared))
+    }
+
+    /// Stops receiving (senders are told by GOAWAY), sends what is held, and ends all threads. What no upstream has
+    /// taken within `deadline` is given up and counted as [`crate::batch::DropReason::ShutdownDeadline`]. Returns the
+    /// final stats, in which nothing is held. Works in any async runtime.
+    pub async fn drain(mut self, deadline: Duration) -> Stats {
+        let until = clock::now() + deadline;
+        self.shared.draining.store(true, Ordering::Release);
+        let mut waiting = Vec::new();
+        for core in &self.shared.cores {
+            let (done, drained) = oneshot::channel();
+            // An error means that the core has died: what it held is counted as aborted.
+            if core.inbox.send(Command::Drain(until, done)).await.is_ok() {
+                waiting.push(drained);
+            }
+        }
+        for drained in waiting {
+            drained.await.ok();
+        }
+        for thread in self.threads.drain(..) {
+            // The thread has said that it is done: this waits for its last instructions only.
+            thread.join().ok();
+        }
+        self.shared.stats()
+    }
+}
+
+impl Drop for RelayHandle {
+    fn drop(&mut self) {
+        self.shared.draining.store(true, Ordering::Release);
+        for core in &self.shared.cores {
+            let (done, _) = oneshot::channel();
+            core.inbox.try_send(Command::Drain(clock::now(), done)).ok();
+        }
+    }
+}
+
+/// Reads the stats of a relay.
+#[derive(Clone, Debug)]
+pub struct StatsReader(Arc<Shared>);
+
+impl StatsReader {
+    /// What the relay has done and holds.
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+}

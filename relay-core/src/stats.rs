@@ -1,0 +1,234 @@
+//! What a relay has done and holds: a snapshot to read, and the per-core counters behind it. Nothing here decides.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::batch::LedgerCounts;
+
+/// Why a request was answered with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// The call's body took longer than the bound.
+    BodyTimeout,
+    /// The gRPC message prefix or its length is wrong.
+    GrpcMessage,
+    /// Not gzip, although it says so.
+    Gzip,
+    /// Not an `ExportTraceServiceRequest`.
+    Malformed,
+    /// The byte budget is used up.
+    MemoryFull,
+    /// Not gRPC (content type or method).
+    NotGrpc,
+    /// The queue of an upstream is full.
+    QueueFull,
+    /// Larger than the receiver's limit, before or after decompression.
+    TooLarge,
+    /// A path that is not served.
+    UnknownPath,
+    /// A `grpc-encoding` that is not supported.
+    UnsupportedEncoding,
+    /// The upstream refused it, and the sender had asked to wait for the result.
+    Upstream,
+}
+
+impl RejectReason {
+    /// All reasons, in the order of their names.
+    pub const ALL: [Self; 11] = [
+        Self::BodyTimeout,
+        Self::GrpcMessage,
+        Self::Gzip,
+        Self::Malformed,
+        Self::MemoryFull,
+        Self::NotGrpc,
+        Self::QueueFull,
+        Self::TooLarge,
+        Self::UnknownPath,
+        Self::UnsupportedEncoding,
+        Self::Upstream,
+    ];
+
+    /// The name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BodyTimeout => "body_timeout",
+            Self::GrpcMessage => "grpc_message",
+            Self::Gzip => "gzip",
+            Self::Malformed => "malformed",
+            Self::MemoryFull => "memory_full",
+            Self::NotGrpc => "not_grpc",
+            Self::QueueFull => "queue_full",
+            Self::TooLarge => "too_large",
+            Self::UnknownPath => "unknown_path",
+            Self::UnsupportedEncoding => "unsupported_encoding",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// A relay at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Receivers, in the order they were added; the last one, `submit`, counts [`crate::RelayHandle::submit`].
+    pub receivers: Vec<ReceiverStats>,
+    /// Upstreams, in the order they were added.
+    pub upstreams: Vec<UpstreamStats>,
+    /// Bytes held, of all upstreams and of requests being read.
+    pub held_bytes: usize,
+    /// The bound on held bytes.
+    pub held_bytes_max: usize,
+    /// Open connections of senders.
+    pub connections: usize,
+}
+
+/// One receiver.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiverStats {
+    /// Its name.
+    pub name: String,
+    /// Items acknowledged.
+    pub accepted_items: u64,
+    /// Items of well-formed requests that were answered with an error.
+    pub refused_items: u64,
+    /// Requests acknowledged.
+    pub accepted_requests: u64,
+    /// Requests answered with an error, in the order of [`RejectReason::ALL`].
+    pub rejected_requests: [u64; RejectReason::ALL.len()],
+    /// Connections accepted.
+    pub connections: u64,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamStats {
+    /// Its name.
+    pub name: String,
+    /// The books, in items: enqueued = delivered + held + dropped.
+    pub items: LedgerCounts,
+    /// Items of requests that were refused because its queue was full.
+    pub enqueue_failed_items: u64,
+    /// Sealed batches waiting.
+    pub queue_batches: usize,
+    /// Sealed batches that may wait.
+    pub queue_batches_max: usize,
+    /// Bytes held for it.
+    pub held_bytes: usize,
+    /// Calls in flight.
+    pub calls: u64,
+    /// Attempts that ended, also those that failed.
+    pub attempts: u64,
+    /// Attempts that will be, or were, repeated.
+    pub retries: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Batches sealed because they were full (`batch_size_trigger_send`).
+    pub size_triggers: u64,
+    /// Batches sealed because the linger was over (`timeout_trigger_send`).
+    pub timeout_triggers: u64,
+    /// Sum of the items of sealed batches.
+    pub batch_items: u64,
+    /// Sum of the bytes of sealed batches.
+    pub batch_bytes: u64,
+}
+
+/// A counter that one core writes and anybody reads.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, more: u64) {
+        // Relaxed: counters order nothing.
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, less: u64) {
+        self.0.fetch_sub(less, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one receiver on one core; aligned so that cores do not share a cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct ReceiverCounters {
+    pub(crate) accepted_items: Counter,
+    pub(crate) refused_items: Counter,
+    pub(crate) accepted_requests: Counter,
+    pub(crate) connections: Counter,
+    rejected_requests: [Counter; RejectReason::ALL.len()],
+}
+
+impl ReceiverCounters {
+    pub(crate) fn accept(&self, items: u64) {
+        self.accepted_items.add(items);
+        self.accepted_requests.add(1);
+    }
+
+    /// A request answered with an error; `items` is 0 when it was never counted.
+    pub(crate) fn reject(&self, reason: RejectReason, items: u64) {
+        if let Some(counter) = self.rejected_requests.get(reason as usize) {
+            counter.add(1);
+        }
+        self.refused_items.add(items);
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut ReceiverStats) {
+        stats.accepted_items += self.accepted_items.get();
+        stats.refused_items += self.refused_items.get();
+        stats.accepted_requests += self.accepted_requests.get();
+        stats.connections += self.connections.get();
+        for (sum, counter) in stats.rejected_requests.iter_mut().zip(&self.rejected_requests) {
+            *sum += counter.get();
+        }
+    }
+}
+
+/// The counters of one upstream on one core, besides its ledger.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct UpstreamCounters {
+    pub(crate) enqueue_failed_items: Counter,
+    pub(crate) calls: Counter,
+    pub(crate) attempts: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) connects: Counter,
+    pub(crate) size_triggers: Counter,
+    pub(crate) timeout_triggers: Counter,
+    pub(crate) batch_items: Counter,
+    pub(crate) batch_bytes: Counter,
+}
+
+impl UpstreamCounters {
+    pub(crate) fn add_to(&self, stats: &mut UpstreamStats) {
+        stats.enqueue_failed_items += self.enqueue_failed_items.get();
+        stats.calls += self.calls.get();
+        stats.attempts += self.attempts.get();
+        stats.retries += self.retries.get();
+        stats.connects += self.connects.get();
+        stats.size_triggers += self.size_triggers.get();
+        stats.timeout_triggers += self.timeout_triggers.get();
+        stats.batch_items += self.batch_items.get();
+        stats.batch_bytes += self.batch_bytes.get();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_index_their_own_counter() {
+        let counters = ReceiverCounters::default();
+        for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at, "{}", reason.name());
+            counters.reject(reason, 2);
+        }
+        let mut stats = ReceiverStats::default();
+        counters.add_to(&mut stats);
+        assert_eq!(stats.rejected_requests, [1; RejectReason::ALL.len()]);
+        assert_eq!(stats.refused_items, 22);
+    }
+}

@@ -1,0 +1,131 @@
+//! What an upstream said, and what the OTLP specification says that it means.
+
+use std::time::Duration;
+
+use crate::grpc::{Code, Status};
+
+/// How one attempt to export a batch ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Accepted, all but `rejected` items (`partial_success.rejected_spans`).
+    Accepted {
+        /// Items that the upstream counted as rejected.
+        rejected: u64,
+        /// The upstream's words, if it had any (a partial success or a warning).
+        message: String,
+    },
+    /// Answered with an error status.
+    Refused {
+        /// The status.
+        status: Status,
+        /// `RetryInfo.retry_delay`, if the answer carried one.
+        retry_delay: Option<Duration>,
+    },
+    /// No answer: connection lost, or the attempt's timeout passed. It may have been delivered.
+    Lost {
+        /// What happened, for logs.
+        cause: String,
+    },
+}
+
+/// What an [`Outcome`] means for the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done, all but `rejected` items.
+    Delivered {
+        /// Items that the upstream counted as rejected.
+        rejected: u64,
+    },
+    /// Try again, not before the delay if there is one.
+    Retry {
+        /// The least delay that the upstream asked for.
+        throttle: Option<Duration>,
+    },
+    /// The upstream takes no message of this size: a smaller one may pass.
+    TooLarge,
+    /// Something in it is refused for good: its neighbours may pass.
+    Poisoned,
+    /// Refused for good whatever is in it (credentials, no such service): dropping is all that OTLP allows.
+    Refused,
+}
+
+impl Outcome {
+    /// The meaning of this outcome: OTLP 1.11, "Failures" and "OTLP/gRPC Throttling".
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Accepted { rejected, .. } => Verdict::Delivered { rejected: *rejected },
+            Self::Lost { .. } => Verdict::Retry { throttle: None },
+            Self::Refused { status, retry_delay } => refused(status, *retry_delay),
+        }
+    }
+}
+
+fn refused(status: &Status, throttle: Option<Duration>) -> Verdict {
+    // grpc-go says "received message larger than max (N vs. M)" with RESOURCE_EXHAUSTED, tonic "message length too
+    // large" with OUT_OF_RANGE, which the table below would retry for ever.
+    let names_size = status.message.contains("larger than max") || status.message.contains("too large");
+    match status.code {
+        Code::RESOURCE_EXHAUSTED | Code::OUT_OF_RANGE if names_size && throttle.is_none() => {
+            Verdict::TooLarge
+        }
+        Code::CANCELLED
+        | Code::DEADLINE_EXCEEDED
+        | Code::ABORTED
+        | Code::OUT_OF_RANGE
+        | Code::UNAVAILABLE
+        | Code::DATA_LOSS => Verdict::Retry { throttle },
+        Code::RESOURCE_EXHAUSTED if throttle.is_some() => Verdict::Retry { throttle },
+        // INTERNAL is what gRPC libraries answer to bytes that they cannot decode.
+        Code::INVALID_ARGUMENT | Code::INTERNAL | Code::UNKNOWN => Verdict::Poisoned,
+        _ => Verdict::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(code: u32, message: &'static str, retry_delay: Option<Duration>) -> Verdict {
+        Outcome::Refused { status: Status::new(Code(code), message), retry_delay }.verdict()
+    }
+
+    /// The table of OTLP 1.11, "Failures": which of the 16 codes are retried.
+    #[test]
+    fn retry_table() {
+        let retried = [1, 4, 10, 11, 14, 15];
+        for code in 1..=16 {
+            let got = verdict(code, "", None);
+            assert_eq!(
+                got == Verdict::Retry { throttle: None },
+                retried.contains(&code),
+                "code {code}: {got:?}"
+            );
+        }
+        assert_eq!(verdict(42, "", None), Verdict::Refused);
+    }
+
+    #[test]
+    fn resource_exhausted_is_retried_only_with_retry_info() {
+        let delay = Some(Duration::from_secs(3));
+        assert_eq!(verdict(8, "", None), Verdict::Refused);
+        assert_eq!(verdict(8, "", delay), Verdict::Retry { throttle: delay });
+        assert_eq!(verdict(14, "", delay), Verdict::Retry { throttle: delay });
+    }
+
+    #[test]
+    fn too_large_is_recognised_in_the_words_of_grpc_go_and_tonic() {
+        let go = "grpc: received message after decompression larger than max 4194304";
+        assert_eq!(verdict(8, go, None), Verdict::TooLarge);
+        assert_eq!(verdict(8, "grpc: received message larger than max (5 vs. 4)", None), Verdict::TooLarge);
+        let tonic = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
+        assert_eq!(verdict(11, tonic, None), Verdict::TooLarge);
+    }
+
+    #[test]
+    fn partial_success_and_lost_connections() {
+        let accepted = Outcome::Accepted { rejected: 3, message: "quota".into() };
+        assert_eq!(accepted.verdict(), Verdict::Delivered { rejected: 3 });
+        let lost = Outcome::Lost { cause: "reset".into() };
+        assert_eq!(lost.verdict(), Verdict::Retry { throttle: None });
+    }
+}
