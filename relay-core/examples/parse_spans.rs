@@ -1,7 +1,8 @@
-//! Reads an OTLP trace request through the lazy views and prints its spans: service, name, duration, attributes.
+//! Reads an OTLP trace request through the lazy views and prints its spans: service, name, duration,
+//! attributes.
 //!
-//! `cargo run --example parse_spans [FILE]`: FILE holds one encoded `ExportTraceServiceRequest`, as an OTLP/HTTP sender would
-//! POST it. Without a file it shows a small request of its own.
+//! `cargo run --example parse_spans [FILE]`: FILE holds one encoded `ExportTraceServiceRequest`, as an
+//! OTLP/HTTP sender would POST it. Without a file it shows a small request of its own.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(path) => Bytes::from(std::fs::read(path)?),
         None => Bytes::from(sample()),
     };
-    // Framing proves the lengths around each span; what is inside is looked at when the views are asked for it.
+    // Framing proves the lengths around each span; what is inside is looked at when the views are asked for
+    // it.
     let request = RawRequest::new(message).frame()?;
     println!("{} spans in {} bytes", request.items(), request.len());
 

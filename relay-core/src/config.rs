@@ -149,7 +149,8 @@ pub struct GrpcConfig {
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.
     pub headers: Vec<(String, String)>,
-    /// Compression of requests (`compression`). Default none, unlike the Collector's gzip: it costs ten times the rest.
+    /// Compression of requests (`compression`). Default none, unlike the Collector's gzip
+    /// (`docs/decisions/0002`).
     pub compression: Compression,
     /// Retries (`retry_on_failure`).
     pub retry: RetryPolicy,

@@ -137,3 +137,13 @@ pub const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Time for calls in flight to notice that a drain is over and give up their batches.
 pub const DRAIN_SETTLE_MAX: Duration = Duration::from_millis(200);
+
+/// Smallest message that an upstream is believed to take, in bytes: refusals of smaller ones as too large do not shrink
+/// batches any further.
+pub const LEARNED_BYTES_MIN: usize = 64 << 10;
+
+/// Silence after which the kernel asks a peer whether it is still there (TCP keepalive; costs no wake-up of ours).
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// Time between the kernel's questions to a silent peer.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);

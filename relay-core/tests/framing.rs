@@ -1,5 +1,5 @@
-//! Framing held against prost: what prost takes, framing takes, with the same number of spans; and no input makes it panic
-//! or allocate. The oracle shares no code with it.
+//! Framing held against prost: what prost takes, framing takes, with the same number of spans; and no input
+//! makes it panic or allocate. The oracle shares no code with it.
 
 use bytes::Bytes;
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! Splitting held against prost and against a wire walker of the tests' own: every output within the limit, nothing lost but
-//! what fits nowhere, headers and unknown fields byte for byte, and no payload byte copied.
+//! Splitting held against prost and against a wire walker of the tests' own: every output within the limit,
+//! nothing lost but what fits nowhere, headers and unknown fields byte for byte, and no payload byte copied.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -27,7 +27,8 @@ fn len_field(number: u32, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// A span as the wire has it: every other field of its ResourceSpans, every other field of its ScopeSpans, the span's own field.
+/// A span as the wire has it: every other field of its ResourceSpans, every other field of its ScopeSpans,
+/// the span's own field.
 type WireSpan = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 fn is_child(field: &Field<'_>, number: u32) -> bool {
@@ -202,7 +203,8 @@ fn only_what_fits_nowhere_is_dropped() {
     );
 }
 
-/// Scenario: resources and scopes without spans, which are data that was sent, among spans; one is larger than the limit.
+/// Scenario: resources and scopes without spans, which are data that was sent, among spans; one is larger
+/// than the limit.
 #[test]
 fn containers_without_spans_are_kept_where_they_fit() {
     let resource = |bytes: usize| len_field(1, &[&len_field(1, &[&vec![b'r'; bytes]])]);
@@ -222,8 +224,8 @@ fn containers_without_spans_are_kept_where_they_fit() {
     assert_eq!((empties, wire_spans(&outputs).len(), found.len()), (3, 2, 5));
 }
 
-/// Scenario: a hostile sender puts an unknown field between any two of 20,000 spans, so that the scope's header is in as many
-/// pieces. Guarantee: outputs do not each hold a piece for each of them.
+/// Scenario: a hostile sender puts an unknown field between any two of 20,000 spans, so that the scope's
+/// header is in as many pieces. Guarantee: outputs do not each hold a piece for each of them.
 #[test]
 fn a_header_in_many_pieces_does_not_multiply() {
     let one = [len_field(2, &[&[0x2a, 1, b'n']]), vec![0xf8, 0x01, 0]].concat();
@@ -237,8 +239,8 @@ fn a_header_in_many_pieces_does_not_multiply() {
     assert_eq!(wire_spans(&split.requests[7].to_bytes())[0].1, [0xf8, 0x01, 0].repeat(20_000));
 }
 
-/// Scenario: 200,000 ResourceSpans of one small span. Guarantee: time in proportion to their number (this takes milliseconds; were each
-/// of them to walk all segments, it would take minutes).
+/// Scenario: 200,000 ResourceSpans of one small span. Guarantee: time in proportion to their number (this
+/// takes milliseconds; were each of them to walk all segments, it would take minutes).
 #[test]
 fn many_containers_in_many_segments_take_linear_time() {
     let span = len_field(2, &[&[0x2a, 1, b'n']]);

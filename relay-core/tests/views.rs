@@ -1,5 +1,6 @@
-//! Views held against prost: every field of every message, in any order, with unknown fields between them, and with
-//! singular messages given several times. A request is rebuilt through the views and compared with what prost decodes.
+//! Views held against prost: every field of every message, in any order, with unknown fields between them,
+//! and with singular messages given several times. A request is rebuilt through the views and compared with
+//! what prost decodes.
 
 use bytes::{BufMut, Bytes};
 use proptest::prelude::*;
@@ -152,8 +153,9 @@ fn rebuild_value(view: AnyValueView<'_>) -> Result<AnyValue> {
     Ok(AnyValue { value })
 }
 
-/// What views do not tell apart, and why: no value and an unset one (OTLP: both are "empty"), profiles-only indexes (to be
-/// treated as absent), entity references (status Development), and ids of wrong lengths, which they refuse.
+/// What views do not tell apart, and why: no value and an unset one (OTLP: both are "empty"), profiles-only
+/// indexes (to be treated as absent), entity references (status Development), and ids of wrong lengths, which
+/// they refuse.
 fn normalize(request: &mut ExportTraceServiceRequest) {
     for resource_spans in &mut request.resource_spans {
         if let Some(resource) = &mut resource_spans.resource {
@@ -287,8 +289,8 @@ proptest! {
         check_against_prost(&len_field(1, &len_field(2, &merged)));
     }
 
-    /// Guarantee: of a value given several times, within one occurrence of `KeyValue.value` or in several, the
-    /// last variant counts, and arrays and lists in a row are joined, exactly as prost does it.
+    /// Guarantee: of a value given several times, within one occurrence of `KeyValue.value` or in several,
+    /// the last variant counts, and arrays and lists in a row are joined, exactly as prost does it.
     #[test]
     fn a_value_given_several_times_is_merged(
         occurrences in prop::collection::vec(prop::collection::vec(arb_any_value(Sizes::default()), 0..4), 1..4),
@@ -362,13 +364,12 @@ fn errors_in_values_say_where() {
     assert_eq!(&message[id.offset..id.offset + 15], [7; 15]);
 }
 
-/// Scenario: the second of three attributes is malformed.
+/// Scenario: the second of three events is malformed.
 #[test]
 fn an_iterator_ends_after_its_first_error() {
-    let attributes = [len_field(9, &[]), len_field(9, &[0x0a, 9]), len_field(9, &[])].concat();
-    let message = request_of_span(&attributes);
-    let found: Vec<bool> =
-        only_span(&message).fields().unwrap().attributes().map(|view| view.is_ok()).collect();
+    let events = [len_field(11, &[]), len_field(11, &[0x0a, 9]), len_field(11, &[])].concat();
+    let message = request_of_span(&events);
+    let found: Vec<bool> = only_span(&message).fields().unwrap().events().map(|view| view.is_ok()).collect();
     assert_eq!(found, [true, false]);
 }
 
@@ -378,8 +379,8 @@ fn only_span(message: &[u8]) -> SpanView<'_> {
     scope_spans.next().unwrap().unwrap().spans().next().unwrap().unwrap()
 }
 
-/// A span with an attribute of `depth` arrays (or lists) in one another. Built back to front, so that it takes time in
-/// proportion to its length.
+/// A span with an attribute of `depth` arrays (or lists) in one another. Built back to front, so that it
+/// takes time in proportion to its length.
 fn nested_attribute(depth: usize, list: bool) -> Vec<u8> {
     let mut reversed = Vec::new();
     let wrap = |reversed: &mut Vec<u8>, tag: u8| {

@@ -4,15 +4,15 @@
 //! one after the other are a request that holds both (protobuf encoding guide, "Last One Wins" and merging of repeated
 //! fields). Nothing here decodes, and nothing here sends.
 
-mod batch;
 mod builder;
 mod ledger;
 mod receipt;
 mod rope;
+mod sealed;
 
-pub use batch::{Batch, Part};
 pub(crate) use builder::held_bytes;
 pub use builder::{BatchBuilder, BatchLimits, Places};
 pub use ledger::{DropReason, Ledger, LedgerCounts};
 pub use receipt::{Receipt, ReceiptSender, Settled};
 pub use rope::{Rope, RopeReader};
+pub use sealed::{Batch, Part};

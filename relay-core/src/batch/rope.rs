@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn rope() -> Rope {
-        Rope::new(["ab", "", "cde", "f"].map(Bytes::from_static).to_vec())
+        Rope::new([&b"ab"[..], b"", b"cde", b"f"].map(Bytes::from_static).to_vec())
     }
 
     #[test]

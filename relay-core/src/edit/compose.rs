@@ -1,5 +1,5 @@
-//! Puts requests together out of slices of one source, each within a limit. Knows sizes and nesting; decides nothing about what belongs together,
-//! and reads no source byte.
+//! Puts requests together out of slices of one source, each within a limit. Knows sizes and nesting; decides
+//! nothing about what belongs together, and reads no source byte.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use crate::otlp::FramedRequest;
 use crate::otlp::fields::{request, resource_spans};
 use crate::wire::{SegmentIndex, Segments, append_varint, varint_len};
 
-/// Fields around the children of a `ResourceSpans` or `ScopeSpans`, to be repeated in every output that has some of them.
+/// Fields around the children of a `ResourceSpans` or `ScopeSpans`, to be repeated in every output that has
+/// some of them.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) pieces: Vec<Piece>,
@@ -89,7 +90,8 @@ impl Composer {
         fits
     }
 
-    /// Adds `unit` to the output being filled or, if it is too full, to a new one. False if the unit fits none.
+    /// Adds `unit` to the output being filled or, if it is too full, to a new one. False if the unit fits
+    /// none.
     #[must_use]
     pub(super) fn place(&mut self, around: Around<'_>, unit: &Unit) -> bool {
         if self.place_here(around, unit) {

@@ -1,5 +1,5 @@
-//! New requests out of old bytes, without decoding: only tags and lengths are ever written anew, everything else is a
-//! slice of its source.
+//! New requests out of old bytes, without decoding: only tags and lengths are ever written anew, everything
+//! else is a slice of its source.
 
 mod compose;
 mod split;

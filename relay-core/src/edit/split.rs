@@ -1,4 +1,5 @@
-//! Splits a request that is too large for its upstream. Loses nothing but what does not fit alone, and says how much that was.
+//! Splits a request that is too large for its upstream. Loses nothing but what does not fit alone, and says
+//! how much that was.
 
 use super::compose::{Around, Composer, Header, Piece, Unit};
 use crate::limits::SPLIT_HEADER_PIECES_MAX;
@@ -24,14 +25,16 @@ pub struct Split {
     pub dropped_items: u64,
 }
 
-/// Splits `request` into as few requests within `limit` as a greedy fill gives: between `ResourceSpans`, within one of them
-/// between `ScopeSpans`, within one of them between spans. Resource, scope, schema URLs and unknown fields are repeated
-/// byte for byte around each run of spans; the runs themselves are slices of the source.
+/// Splits `request` into as few requests within `limit` as a greedy fill gives: between `ResourceSpans`,
+/// within one of them between `ScopeSpans`, within one of them between spans. Resource, scope, schema URLs
+/// and unknown fields are repeated byte for byte around each run of spans; the runs themselves are slices of
+/// the source.
 ///
-/// A request within the limit comes back as it is. Unknown fields of the request itself go with the first output. `ResourceSpans`
-/// and `ScopeSpans` without spans are kept where they fit, and lost without being counted where they fit nowhere.
-/// Takes time in proportion to the number of fields in source and outputs, whatever the limit. A sender that puts nearly a limit's worth of resource around each of many
-/// tiny spans gets as many outputs: each holds a reference to that resource, not a copy.
+/// A request within the limit comes back as it is. Unknown fields of the request itself go with the first
+/// output. `ResourceSpans` and `ScopeSpans` without spans are kept where they fit, and lost without being
+/// counted where they fit nowhere. Takes time in proportion to the number of fields in source and outputs,
+/// whatever the limit. A sender that puts nearly a limit's worth of resource around each of many tiny spans
+/// gets as many outputs: each holds a reference to that resource, not a copy.
 pub fn split(request: &FramedRequest, limit: SplitLimit) -> Split {
     if request.len() <= limit.bytes_max && request.items() <= limit.items_max {
         return Split { requests: vec![request.clone()], dropped_items: 0 };
@@ -46,7 +49,8 @@ pub fn split(request: &FramedRequest, limit: SplitLimit) -> Split {
     let dropped_items = splitter.dropped_items;
     match walked {
         Ok(()) => Split { requests: splitter.composer.finish(&source), dropped_items },
-        // Framing has proven every length that is read here. Were it wrong, the upstream's refusal loses less than ours.
+        // Framing has proven every length that is read here. Were it wrong, the upstream's refusal loses less
+        // than ours.
         Err(_) => Split { requests: vec![request.clone()], dropped_items: 0 },
     }
 }
@@ -59,7 +63,8 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     fn request<I: Input>(&mut self, body: I) -> Result<(), DecodeError> {
-        // First, so that they go with the first output wherever they stand. One that is larger than the limit is lost.
+        // First, so that they go with the first output wherever they stand. One that is larger than the limit
+        // is lost.
         let mut input = body.clone();
         while let Some((field, unit, _)) = next_field(&mut input, request::RESOURCE_SPANS)? {
             if field != request::RESOURCE_SPANS {

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::clock::{self, Dice};
 use super::export::Body;
+use super::listener;
 use super::log_limit::LogLimit;
 use super::shared::UpstreamShared;
 use crate::limits;
@@ -184,7 +185,7 @@ async fn connect(
 ) -> std::io::Result<(SendRequest<Body>, h2::client::Connection<TcpStream, Body>)> {
     // Resolved anew for every dial; connect tries all addresses of the name in turn.
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-    stream.set_nodelay(true)?;
+    listener::tune(&stream)?;
     let handshake = Builder::new()
         .enable_push(false)
         .initial_window_size(limits::STREAM_WINDOW_BYTES)

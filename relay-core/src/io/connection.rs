@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::call::{Call, Rejection, Respond};
 use super::clock;
 use super::core::{Core, Offered};
+use super::listener;
 use super::reply::Replies;
 use super::sender::Phase;
 use crate::batch::{Receipt, Settled};
@@ -36,7 +37,10 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
     let Some(streams_max) = core.receiver(receiver).map(|receiver| receiver.config.streams_max) else {
         return;
     };
-    stream.set_nodelay(true).ok();
+    if let Err(error) = listener::tune(&stream) {
+        tracing::debug!(%error, "a new connection is gone already");
+        return;
+    }
     let handshake = Builder::new()
         .initial_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use super::call::Rejection;
 use super::clock::{self, Dice};
@@ -87,8 +87,9 @@ async fn work(
             Sender::new(intake, shared.cores.len(), phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
         })
         .collect();
+    let mut sending = JoinSet::new();
     for sender in &senders {
-        tokio::task::spawn_local(Rc::clone(sender).run());
+        sending.spawn_local(Rc::clone(sender).run());
     }
     let core = Rc::new(Core {
         number,
@@ -102,7 +103,17 @@ async fn work(
     for (receiver, listener) in listeners.into_iter().enumerate() {
         tokio::task::spawn_local(listener::accept(Rc::clone(&core), receiver, listener));
     }
-    while let Some(command) = inbox.recv().await {
+    loop {
+        let command = tokio::select! {
+            command = inbox.recv() => command,
+            // Senders run for ever. One that ended has panicked, and a core that cannot send must not go on receiving:
+            // the thread ends, which `RelayHandle::is_healthy` shows.
+            Some(_) = sending.join_next() => {
+                tracing::error!(core = number, "a sender has died; this core stops");
+                return;
+            }
+        };
+        let Some(command) = command else { return };
         match command {
             Command::Connection(stream, receiver) => core.adopt(stream, receiver),
             Command::Submit(request, receipts) => core.submit(request, receipts),

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn there_and_back_through_any_pieces() {
-        let plain: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        let plain: Vec<u8> = (0..20_000).flat_map(|n| format!("span number {n}, ").into_bytes()).collect();
         let packed = deflate(&rope(&plain)).unwrap();
         assert!(packed.len() < plain.len());
         assert_eq!(inflate(rope(&packed), plain.len()).unwrap(), plain);

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 use super::core::Core;
 use super::sender::Phase;
 use super::shared::Command;
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTIONS_MAX};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTIONS_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
 
 /// Binds and listens on `address`.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -53,6 +53,13 @@ pub(crate) async fn accept(core: Rc<Core>, receiver: usize, listener: TcpListene
             }
         }
     }
+}
+
+/// What every socket gets, of senders and of upstreams: no delay of small writes, and the kernel notices dead peers.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 fn hand_over(core: &Rc<Core>, receiver: usize, stream: TcpStream) {

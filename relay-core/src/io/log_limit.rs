@@ -10,7 +10,14 @@ use crate::limits::LOG_INTERVAL;
 /// The log lines of one core. Kinds are names in the code, so the map is bounded.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
-    kinds: RefCell<HashMap<(usize, &'static str), (Instant, u64)>>,
+    kinds: RefCell<HashMap<(usize, &'static str), Limited>>,
+}
+
+/// When the last line of a kind was written, and how many were left out since.
+#[derive(Debug)]
+struct Limited {
+    last: Instant,
+    left_out: u64,
 }
 
 impl LogLimit {
@@ -22,16 +29,16 @@ impl LogLimit {
 
     fn allow_at(&self, about: usize, kind: &'static str, now: Instant) -> Option<u64> {
         let mut kinds = self.kinds.borrow_mut();
-        let Some((last, left_out)) = kinds.get_mut(&(about, kind)) else {
-            kinds.insert((about, kind), (now, 0));
+        let Some(limited) = kinds.get_mut(&(about, kind)) else {
+            kinds.insert((about, kind), Limited { last: now, left_out: 0 });
             return Some(0);
         };
-        if now.saturating_duration_since(*last) < LOG_INTERVAL {
-            *left_out += 1;
+        if now.saturating_duration_since(limited.last) < LOG_INTERVAL {
+            limited.left_out += 1;
             return None;
         }
-        *last = now;
-        Some(std::mem::take(left_out))
+        limited.last = now;
+        Some(std::mem::take(&mut limited.left_out))
     }
 }
 

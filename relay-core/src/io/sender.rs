@@ -62,7 +62,8 @@ impl Sender {
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Rc<Self> {
         let (route, retry, attempt_timeout) = match &intake.upstream.route {
-            RouteConfig::Grpc(grpc, template) => {
+            RouteConfig::Grpc(grpc) => {
+                let (grpc, template) = &**grpc;
                 let (upstream, counters) = (Arc::clone(&intake.upstream), Arc::clone(&intake.counters));
                 let shared = (Rc::clone(&log), Rc::clone(&dice));
                 let channel = Channel::new(grpc.endpoint.clone(), (about, upstream), counters, shared);
@@ -140,8 +141,8 @@ impl Sender {
                     pending.extend(batch.split(bytes_max).into_iter().rev());
                 }
                 Decision::Bisect => match batch.bisect() {
-                    Ok((first, second)) => pending.extend([second, first]),
-                    Err(single) => single.drop_for(DropReason::Rejected),
+                    (first, Some(second)) => pending.extend([second, first]),
+                    (single, None) => single.drop_for(DropReason::Rejected),
                 },
                 // `settle` waits these out.
                 Decision::RetryAt { .. } => pending.push(batch),
@@ -157,10 +158,7 @@ impl Sender {
         });
         let mut retry = Retry::new(&self.retry, clock::now());
         let give_up_at = self.retry.max_elapsed_time.map(|max| clock::now() + max);
-        let message = match self.message(batch) {
-            Ok(message) => message,
-            Err(_) => return Decision::Drop(DropReason::Aborted),
-        };
+        let Ok(message) = self.message(batch) else { return Decision::Drop(DropReason::Aborted) };
         loop {
             let outcome = tokio::select! {
                 outcome = self.attempt(batch, &message, give_up_at) => outcome,

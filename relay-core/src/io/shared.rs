@@ -57,14 +57,14 @@ pub(crate) struct ReceiverShared {
 /// A destination whose headers were found valid.
 #[derive(Clone)]
 pub(crate) enum RouteConfig {
-    Grpc(GrpcConfig, Template),
+    Grpc(Box<(GrpcConfig, Template)>),
     Sink(Arc<dyn BatchSink>),
 }
 
 impl std::fmt::Debug for RouteConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Grpc(config, _) => config.fmt(f),
+            Self::Grpc(grpc) => grpc.0.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
@@ -98,7 +98,7 @@ impl UpstreamShared {
         share: usize,
     ) -> Result<Arc<Self>, TemplateError> {
         let route = match &config.destination {
-            Destination::Grpc(grpc) => RouteConfig::Grpc(grpc.clone(), Template::new(grpc)?),
+            Destination::Grpc(grpc) => RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc)?))),
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let bytes_max = match config.queue {

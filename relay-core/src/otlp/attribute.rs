@@ -1,5 +1,5 @@
-//! Attributes and their values. Values nest without bound on the wire; nothing here recurses on them except printing, which
-//! stops where reading does.
+//! Attributes and their values. Values nest without bound on the wire; nothing here recurses on them except
+//! printing, which stops where reading does.
 
 use std::fmt;
 
@@ -8,17 +8,19 @@ use super::parts::{Parts, Singular};
 use crate::limits::NESTING_DEPTH_MAX;
 use crate::wire::{DecodeError, DecodeErrorKind, Field, Reader};
 
-/// A `KeyValue`: an attribute, or an entry of a value that is a list of them.
+/// A `KeyValue`: an attribute, or an entry of a value that is a list of them. Not yet looked into.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyValueView<'a> {
-    key: Reader<'a>,
-    /// No bytes if there is none: an empty value reads the same.
-    value: Parts<'a>,
+    body: Reader<'a>,
+    /// Values around it.
     depth: u32,
 }
 
 /// An `AnyValue`, read one level deep.
+// A word for the tag: with a byte, bool's payload would lie beside it and copies of a value be made in
+// pieces.
 #[derive(Clone, Copy, Debug)]
+#[repr(u64)]
 #[non_exhaustive]
 pub enum AnyValueView<'a> {
     /// No value, which OTLP allows ("empty"), or an index into a string table, which only profiles have.
@@ -59,78 +61,111 @@ pub(super) fn attributes<'a>(
     parts: &Parts<'a>,
     field: u32,
 ) -> impl Iterator<Item = Result<KeyValueView<'a>, DecodeError>> + Clone + use<'a> {
-    parts.views(field, |body| KeyValueView::read(body, 0))
+    parts.views(field, |body| Ok(KeyValueView { body, depth: 0 }))
 }
 
 impl<'a> KeyValueView<'a> {
-    #[inline]
-    fn read(body: Reader<'a>, depth: u32) -> Result<Self, DecodeError> {
-        // What every sender writes: a short key, then a short value, and nothing else.
-        let mut rest = body;
-        if let Some((key_value::KEY, key)) = rest.short_field()
-            && let Some((key_value::VALUE, value)) = rest.short_field()
-            && rest.is_empty()
-        {
-            return Ok(Self { key, value: Parts::single(value), depth });
-        }
-        Self::read_any(body, depth)
-    }
-
-    #[inline(never)]
-    fn read_any(body: Reader<'a>, depth: u32) -> Result<Self, DecodeError> {
-        let mut key = Reader::default();
-        let mut value = Singular::default();
-        let mut rest = body;
-        while let Some(field) = rest.field()? {
-            match field.number {
-                key_value::KEY => key = field.length_delimited()?,
-                key_value::VALUE => value.add(field.length_delimited()?),
-                _ => {}
-            }
-        }
-        let value = value.parts(&Parts::single(body), key_value::VALUE);
-        Ok(Self { key, value: value.unwrap_or_else(|| Parts::single(Reader::default())), depth })
-    }
-
     /// The key; empty if there is none.
     ///
     /// # Errors
-    /// It is not UTF-8.
+    /// It is not UTF-8, or the attribute's own fields are malformed.
     #[inline]
     pub fn key(&self) -> Result<&'a str, DecodeError> {
-        self.key.text(key_value::KEY)
+        let key = match self.usual() {
+            Some((key, _)) => key,
+            None => self.find_key()?,
+        };
+        key.text(key_value::KEY)
     }
 
     /// The value; [`AnyValueView::Unset`] if there is none.
     ///
-    /// # Errors
-    /// It is malformed, or lies deeper than [`NESTING_DEPTH_MAX`] values.
+    /// # Errors It is malformed, or lies deeper than [`NESTING_DEPTH_MAX`] values, or the attribute's own
+    /// fields are malformed.
     #[inline]
     pub fn value(&self) -> Result<AnyValueView<'a>, DecodeError> {
-        AnyValueView::read(&self.value, self.depth + 1)
+        match self.usual() {
+            Some((_, value)) => AnyValueView::read(value, self.depth + 1),
+            None => self.find_value(),
+        }
+    }
+
+    /// Key and value together, for whoever reads both: one pass instead of two.
+    ///
+    /// # Errors
+    /// Those of [`key`](Self::key) and [`value`](Self::value).
+    #[inline]
+    pub fn pair(&self) -> Result<(&'a str, AnyValueView<'a>), DecodeError> {
+        match self.usual() {
+            Some((key, value)) => Ok((key.text(key_value::KEY)?, AnyValueView::read(value, self.depth + 1)?)),
+            None => Ok((self.find_key()?.text(key_value::KEY)?, self.find_value()?)),
+        }
+    }
+
+    /// Key and value, if they are what every sender writes: a short key, then a short value, and nothing
+    /// else.
+    #[inline(always)]
+    fn usual(&self) -> Option<(Reader<'a>, Reader<'a>)> {
+        let mut rest = self.body;
+        match (rest.short_field(), rest.short_field()) {
+            (Some((key_value::KEY, key)), Some((key_value::VALUE, value))) if rest.is_empty() => {
+                Some((key, value))
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn find_key(&self) -> Result<Reader<'a>, DecodeError> {
+        let mut key = Reader::default();
+        let mut rest = self.body;
+        while let Some(field) = rest.field()? {
+            if field.number == key_value::KEY {
+                key = field.length_delimited()?;
+            }
+        }
+        Ok(key)
+    }
+
+    #[inline(never)]
+    fn find_value(&self) -> Result<AnyValueView<'a>, DecodeError> {
+        let mut value = Singular::default();
+        let mut rest = self.body;
+        while let Some(field) = rest.field()? {
+            if field.number == key_value::VALUE {
+                value.add(field.length_delimited()?);
+            }
+        }
+        match value.parts(&Parts::single(self.body), key_value::VALUE) {
+            Some(parts) => match parts.as_single() {
+                Some(body) => AnyValueView::read(body, self.depth + 1),
+                None => AnyValueView::read_any(&parts, self.depth + 1),
+            },
+            None => Ok(AnyValueView::Unset),
+        }
     }
 }
 
 impl<'a> AnyValueView<'a> {
     #[inline]
-    fn read(parts: &Parts<'a>, depth: u32) -> Result<Self, DecodeError> {
+    fn read(body: Reader<'a>, depth: u32) -> Result<Self, DecodeError> {
         // What every sender writes: one variant and nothing else.
-        if let Some(body) = parts.as_single() {
-            let mut rest = body;
-            if let Some((any_value::STRING_VALUE, text)) = rest.short_field()
-                && rest.is_empty()
-                && depth <= NESTING_DEPTH_MAX
-            {
-                return text.text(any_value::STRING_VALUE).map(Self::String);
-            }
-            let mut rest = body;
-            if let Some(field) = rest.field()?
-                && rest.is_empty()
-            {
-                return Self::from_field(&field, depth, Parts::single);
-            }
+        let mut rest = body;
+        if let Some((any_value::STRING_VALUE, text)) = rest.short_field()
+            && rest.is_empty()
+            && depth <= NESTING_DEPTH_MAX
+        {
+            return text.text(any_value::STRING_VALUE).map(Self::String);
         }
-        Self::read_any(parts, depth)
+        Self::read_one(body, depth)
+    }
+
+    fn read_one(body: Reader<'a>, depth: u32) -> Result<Self, DecodeError> {
+        let mut rest = body;
+        match rest.field()? {
+            Some(field) if rest.is_empty() => Self::from_field(&field, depth, Parts::single),
+            _ => Self::read_any(&Parts::single(body), depth),
+        }
     }
 
     /// A oneof given several times: the last one wins, but a message given twice in a row is merged.
@@ -167,7 +202,8 @@ impl<'a> AnyValueView<'a> {
         })
     }
 
-    /// The value that `field` is; `parts` finds the parts of a message variant, the last of which it is given.
+    /// The value that `field` is; `parts` finds the parts of a message variant, the last of which it is
+    /// given.
     #[inline(always)]
     fn from_field(
         field: &Field<'a>,
@@ -198,14 +234,14 @@ impl<'a> AnyValueView<'a> {
 
 #[cold]
 fn too_deep(field: &Field<'_>) -> DecodeError {
-    DecodeError::new(field.offset, field.number, DecodeErrorKind::TooDeep { max: NESTING_DEPTH_MAX })
+    DecodeError::new(field.offset, field.number, DecodeErrorKind::TooDeep { max: NESTING_DEPTH_MAX.into() })
 }
 
 impl<'a> ArrayView<'a> {
     /// The values in order; ends after the first error.
     pub fn values(&self) -> impl Iterator<Item = Result<AnyValueView<'a>, DecodeError>> + Clone + use<'a> {
         let depth = self.depth + 1;
-        self.parts.views(array_value::VALUES, move |body| AnyValueView::read(&Parts::single(body), depth))
+        self.parts.views(array_value::VALUES, move |body| AnyValueView::read(body, depth))
     }
 }
 
@@ -213,13 +249,14 @@ impl<'a> KeyValuesView<'a> {
     /// The entries in order; ends after the first error.
     pub fn entries(&self) -> impl Iterator<Item = Result<KeyValueView<'a>, DecodeError>> + Clone + use<'a> {
         let depth = self.depth;
-        self.parts.views(key_value_list::VALUES, move |body| KeyValueView::read(body, depth))
+        self.parts.views(key_value_list::VALUES, move |body| Ok(KeyValueView { body, depth }))
     }
 }
 
 impl fmt::Display for AnyValueView<'_> {
-    /// Prints for people: text without quotes and with its control characters escaped (it comes from a stranger and goes
-    /// to a terminal), `[a, b]`, `{key=value}`, bytes in hexadecimal; what is malformed prints its error.
+    /// Prints for people: text without quotes and with its control characters escaped (it comes from a
+    /// stranger and goes to a terminal), `[a, b]`, `{key=value}`, bytes in hexadecimal; what is malformed
+    /// prints its error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unset => Ok(()),

@@ -1,4 +1,5 @@
-//! What hangs on a span: events, links, status, as views. Each has had its own fields found; attributes and text are read on demand.
+//! What hangs on a span: events, links, status, as views. Each has had its own fields found; attributes and
+//! text are read on demand.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! From raw bytes to a framed request: proves lengths down to the Span boundary and counts spans. Never looks into a span, a
-//! resource or a scope, and never changes a byte.
+//! From raw bytes to a framed request: proves lengths down to the Span boundary and counts spans. Never looks
+//! into a span, a resource or a scope, and never changes a byte.
 
 use bytes::Bytes;
 
@@ -28,13 +28,14 @@ impl RawRequest {
         self.segments.is_empty()
     }
 
-    /// Proves that the message's structure holds down to the boundary of each span, so that it may be merged with others:
-    /// one malformed part would make a merged request unreadable. Reads a few bytes per span and allocates nothing.
+    /// Proves that the message's structure holds down to the boundary of each span, so that it may be merged
+    /// with others: one malformed part would make a merged request unreadable. Reads a few bytes per span and
+    /// allocates nothing.
     ///
-    /// # Errors
-    /// What is wrong and where, if lengths do not nest, a known field of `ExportTraceServiceRequest`, `ResourceSpans` or `ScopeSpans` has another
-    /// wire type than its schema says, or an unknown one cannot be skipped. OTLP specification, OTLP/gRPC, "Failures":
-    /// such a request is answered by `INVALID_ARGUMENT` and must not be retried.
+    /// # Errors What is wrong and where, if lengths do not nest, a known field of
+    /// `ExportTraceServiceRequest`, `ResourceSpans` or `ScopeSpans` has another wire type than its schema
+    /// says, or an unknown one cannot be skipped. OTLP specification, OTLP/gRPC, "Failures": such a request
+    /// is answered by `INVALID_ARGUMENT` and must not be retried.
     pub fn frame(self) -> Result<FramedRequest, DecodeError> {
         let counts = match self.segments.as_contiguous() {
             Some(bytes) => count_request(Reader::new(bytes))?,
@@ -44,8 +45,8 @@ impl RawRequest {
     }
 }
 
-/// A request whose lengths are proven down to the Span boundary: it may be merged and split. What is inside a span, a
-/// resource or a scope may still be malformed; views find that out.
+/// A request whose lengths are proven down to the Span boundary: it may be merged and split. What is inside a
+/// span, a resource or a scope may still be malformed; views find that out.
 #[derive(Clone, Debug)]
 pub struct FramedRequest {
     segments: Segments,

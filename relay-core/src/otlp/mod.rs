@@ -1,14 +1,17 @@
-//! OTLP traces on raw bytes: framed requests and lazy views. Nothing here decodes what nobody asks for, changes a byte, or
-//! trusts the order of fields.
+//! OTLP traces on raw bytes: framed requests and lazy views. Nothing here decodes what nobody asks for,
+//! changes a byte, or trusts the order of fields.
 //!
-//! [`RawRequest`] (bytes) -> [`FramedRequest`] (lengths proven, spans counted) -> views (fields read on demand).
+//! [`RawRequest`] (bytes) -> [`FramedRequest`] (lengths proven, spans counted) -> views (fields read on
+//! demand).
 //!
 //! What holds for every view:
 //! - It borrows the message and copies none of it; it is `Copy` and a few words large.
-//! - Fields may come in any order. Of a scalar given several times the last one counts; a message field that is
-//!   given several times where the schema has one is merged, so that attributes of all its parts are seen (protobuf encoding guide, "Last One Wins").
-//! - Making a view of a small message (an event, an attribute, a resource) passes once over its own fields and holds
-//!   known ones to their wire types; text, ids and nested messages are judged when they are asked for.
+//! - Fields may come in any order. Of a scalar given several times the last one counts; a message field that
+//!   is given several times where the schema has one is merged, so that attributes of all its parts are seen
+//!   (protobuf encoding guide, "Last One Wins").
+//! - Making a view of a small message (an event, an attribute, a resource) passes once over its own fields
+//!   and holds known ones to their wire types; text, ids and nested messages are judged when they are asked
+//!   for.
 //! - Iterators yield `Result` and end after the first error.
 //! - Offsets in errors count from the start of the message that [`RequestView::new`] was given.
 

@@ -1,5 +1,6 @@
-//! The parts of a message as views read them: fields in any order, and a singular message field that is given several times, which protobuf
-//! merges into one message (encoding guide, "Last One Wins"). Allocates nothing: a merged message is a way to find its parts again.
+//! The parts of a message as views read them: fields in any order, and a singular message field that is given
+//! several times, which protobuf merges into one message (encoding guide, "Last One Wins"). Allocates
+//! nothing: a merged message is a way to find its parts again.
 
 use crate::wire::{DecodeError, Field, Reader};
 
@@ -8,8 +9,9 @@ use crate::wire::{DecodeError, Field, Reader};
 pub(super) struct Parts<'a> {
     /// What `path` starts from; the message itself if there is no step.
     body: Reader<'a>,
-    /// Field numbers that lead from `body` to the parts, 0 for no step: `[0, 0]` is one part, `[0, f]` every field `f` of `body`,
-    /// `[f, g]` every field `g` of every field `f`. Two steps are the most that a chain of singular fields has: `KeyValue.value`, then its `array_value`.
+    /// Field numbers that lead from `body` to the parts, 0 for no step: `[0, 0]` is one part, `[0, f]` every
+    /// field `f` of `body`, `[f, g]` every field `g` of every field `f`. Two steps are the most that a chain
+    /// of singular fields has: `KeyValue.value`, then its `array_value`.
     path: [u8; 2],
     /// Parts to pass over: those that another variant of a oneof has overwritten.
     skip: u32,
@@ -22,8 +24,8 @@ impl<'a> Parts<'a> {
         Self { body, path: [0, 0], skip: 0 }
     }
 
-    /// The message in field `field` of this one, where that is given several times, without the first `skip` of them.
-    /// This message must itself be at most one step away from its body.
+    /// The message in field `field` of this one, where that is given several times, without the first `skip`
+    /// of them. This message must itself be at most one step away from its body.
     pub(super) const fn child(&self, field: u32, skip: u32) -> Self {
         let [_, last] = self.path;
         // Singular message fields of OTLP have numbers up to 15.
@@ -57,7 +59,8 @@ impl<'a> Parts<'a> {
         fields
     }
 
-    /// Values of the repeated message field `field` as `read` makes them, in order; ends after the first error.
+    /// Values of the repeated message field `field` as `read` makes them, in order; ends after the first
+    /// error.
     #[inline]
     pub(super) fn views<T, R>(&self, field: u32, read: R) -> Views<'a, R>
     where
@@ -87,7 +90,7 @@ impl<'a> Fields<'a> {
         self.inner.is_empty() && self.path == [0, 0]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         loop {
             if let Some(field) = self.inner.field()? {

@@ -1,5 +1,5 @@
-//! Resource and instrumentation scope as views: what a run of spans has in common. `Resource.entity_refs`, whose status is
-//! Development, is not read (and is forwarded like every other field).
+//! Resource and instrumentation scope as views: what a run of spans has in common. `Resource.entity_refs`,
+//! whose status is Development, is not read (and is forwarded like every other field).
 
 use super::KeyValueView;
 use super::attribute::attributes;

@@ -1,5 +1,5 @@
-//! A span as views: [`SpanView`] is where its bytes are, [`SpanFields`] where each of its fields is. Text, ids, attributes,
-//! events and links are read only when asked for.
+//! A span as views: [`SpanView`] is where its bytes are, [`SpanFields`] where each of its fields is. Text,
+//! ids, attributes, events and links are read only when asked for.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ pub struct SpanView<'a> {
     body: Reader<'a>,
 }
 
-/// A `Span`, whose own fields have been found in one pass. Of a scalar given several times the last is kept; a status given
-/// several times is merged.
+/// A `Span`, whose own fields have been found in one pass. Of a scalar given several times the last is kept;
+/// a status given several times is merged.
 #[derive(Clone, Copy, Debug)]
 pub struct SpanFields<'a> {
     body: Reader<'a>,
@@ -39,7 +39,8 @@ pub struct SpanFields<'a> {
     status: Singular<'a>,
 }
 
-/// From the first to the last occurrence of a repeated field, so that reading them does not pass over the whole span again.
+/// From the first to the last occurrence of a repeated field, so that reading them does not pass over the
+/// whole span again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run<'a> {
     /// From the first occurrence on; empty if there is none.
@@ -110,9 +111,8 @@ impl<'a> SpanView<'a> {
 
     /// Finds every field of the span in one pass.
     ///
-    /// # Errors
-    /// The span's lengths do not nest, or a known field has another wire type than its schema says. Text, ids and nested
-    /// messages are not looked into.
+    /// # Errors The span's lengths do not nest, or a known field has another wire type than its schema says.
+    /// Text, ids and nested messages are not looked into.
     #[inline]
     pub fn fields(&self) -> Result<SpanFields<'a>, DecodeError> {
         let mut found = SpanFields { body: self.body, ..SpanFields::default() };
@@ -194,7 +194,8 @@ impl Default for SpanFields<'_> {
 }
 
 impl<'a> SpanFields<'a> {
-    /// Takes a field that lies between `before` and `after`; false if it is none of those that are length-delimited.
+    /// Takes a field that lies between `before` and `after`; false if it is none of those that are
+    /// length-delimited.
     #[inline(always)]
     fn set_message(&mut self, number: u32, value: Reader<'a>, before: Reader<'a>, after: Reader<'a>) -> bool {
         match number {

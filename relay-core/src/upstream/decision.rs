@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Outcome, Retry, RetryPolicy, Verdict};
 use crate::batch::DropReason;
-use crate::limits::ISOLATION_CALLS_MAX;
+use crate::limits::{ISOLATION_CALLS_MAX, LEARNED_BYTES_MIN};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,11 @@ impl Isolation {
                 Some(at) => Decision::RetryAt { at, throttled: throttle.is_some() },
                 None => Decision::Drop(DropReason::RetriesExhausted),
             },
-            Verdict::TooLarge if bytes > 1 && self.spend() => Decision::SplitTo(bytes / 2),
+            // Below the floor the words were meant for something else than the message, or for one span in it.
+            Verdict::TooLarge if bytes > LEARNED_BYTES_MIN && self.spend() => {
+                Decision::SplitTo((bytes / 2).max(LEARNED_BYTES_MIN))
+            }
+            Verdict::TooLarge if parts > 1 && self.spend() => Decision::Bisect,
             Verdict::TooLarge => Decision::Drop(DropReason::SpanTooLarge),
             Verdict::Poisoned if parts > 1 && self.spend() => Decision::Bisect,
             Verdict::Poisoned | Verdict::Refused => Decision::Drop(DropReason::Rejected),
@@ -102,7 +106,11 @@ mod tests {
     #[test]
     fn too_large_is_halved() {
         let large = refused(Code::RESOURCE_EXHAUSTED, "received message larger than max (9 vs. 4)");
-        assert_eq!(decide(&mut Isolation::default(), &large, 100, 1), Decision::SplitTo(50));
+        let decide = |bytes, parts| decide(&mut Isolation::default(), &large, bytes, parts);
+        assert_eq!(decide(4 << 20, 1), Decision::SplitTo(2 << 20));
+        assert_eq!(decide(LEARNED_BYTES_MIN + 1, 1), Decision::SplitTo(LEARNED_BYTES_MIN));
+        assert_eq!(decide(LEARNED_BYTES_MIN, 2), Decision::Bisect);
+        assert_eq!(decide(LEARNED_BYTES_MIN, 1), Decision::Drop(DropReason::SpanTooLarge));
     }
 
     /// An upstream that refuses everything costs a bounded number of calls.

@@ -8,8 +8,8 @@ use crate::limits::NESTING_DEPTH_MAX;
 const FIELD_NUMBER_MAX: u64 = (1 << 29) - 1;
 
 /// Bytes that are read from front to back: the seam between [`Reader`](super::Reader) and
-/// [`SegmentReader`](super::SegmentReader). Generic code over it is compiled once for each, so that the contiguous case
-/// pays nothing for the segmented one.
+/// [`SegmentReader`](super::SegmentReader). Generic code over it is compiled once for each, so that the
+/// contiguous case pays nothing for the segmented one.
 ///
 /// `field` in each method is the number of the field being read; it only goes into errors.
 pub trait Input: Clone {
@@ -40,6 +40,7 @@ pub trait Input: Clone {
 
 /// How a field's value is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum WireType {
     /// Type 0: int32 to uint64, bool, enum.
     Varint = 0,
@@ -95,8 +96,8 @@ pub struct Tag {
 
 /// Reads the next tag; `None` at the end of the message.
 ///
-/// # Errors
-/// [`DecodeErrorKind::FieldNumberOutOfRange`], [`DecodeErrorKind::UnknownWireType`], and those of [`Input::varint`].
+/// # Errors [`DecodeErrorKind::FieldNumberOutOfRange`], [`DecodeErrorKind::UnknownWireType`], and those of
+/// [`Input::varint`].
 #[inline(always)]
 pub fn tag<I: Input>(input: &mut I) -> Result<Option<Tag>, DecodeError> {
     if input.remaining() == 0 {
@@ -141,9 +142,8 @@ pub fn message<I: Input>(input: &mut I, tag: Tag) -> Result<I, DecodeError> {
 
 /// Passes over the value after `tag`, whatever it is.
 ///
-/// # Errors
-/// [`DecodeErrorKind::GroupUnbalanced`], [`DecodeErrorKind::TooDeep`], [`DecodeErrorKind::Truncated`], and those of
-/// [`tag()`] and [`Input`].
+/// # Errors [`DecodeErrorKind::GroupUnbalanced`], [`DecodeErrorKind::TooDeep`],
+/// [`DecodeErrorKind::Truncated`], and those of [`tag()`] and [`Input`].
 #[inline]
 pub fn skip<I: Input>(input: &mut I, tag: Tag) -> Result<(), DecodeError> {
     match tag.wire_type {
@@ -169,7 +169,8 @@ fn skip_fixed<I: Input>(input: &mut I, len: usize, field: u32) -> Result<(), Dec
     input.advance(len as u64, field)
 }
 
-/// Skips a group by a stack of its open field numbers, which lives in one array: no recursion on untrusted depth.
+/// Skips a group by a stack of its open field numbers, which lives in one array: no recursion on untrusted
+/// depth.
 #[cold]
 fn skip_group<I: Input>(input: &mut I, field: u32) -> Result<(), DecodeError> {
     let mut open = [0u32; NESTING_DEPTH_MAX as usize];
@@ -177,7 +178,7 @@ fn skip_group<I: Input>(input: &mut I, field: u32) -> Result<(), DecodeError> {
     let mut entered = field;
     loop {
         let Some(slot) = open.get_mut(depth) else {
-            let kind = DecodeErrorKind::TooDeep { max: NESTING_DEPTH_MAX };
+            let kind = DecodeErrorKind::TooDeep { max: NESTING_DEPTH_MAX.into() };
             return Err(DecodeError::new(input.offset(), entered, kind));
         };
         *slot = entered;

@@ -1,9 +1,10 @@
-//! Protobuf's wire format over untrusted bytes, contiguous or cut into segments: the only code of the crate that
-//! indexes what a peer sent. It must never panic, allocate per field, or know what a field means.
+//! Protobuf's wire format over untrusted bytes, contiguous or cut into segments: the only code of the crate
+//! that indexes what a peer sent. It must never panic, allocate per field, or know what a field means.
 //!
-//! Source of every rule: the protobuf encoding guide (protobuf.dev/programming-guides/encoding). Where decoders differ,
-//! this one accepts whatever prost accepts: varints of up to ten bytes, also overlong ones; field numbers 1 to 2^29-1; groups,
-//! which are skipped, nested at most [`NESTING_DEPTH_MAX`](crate::limits::NESTING_DEPTH_MAX) deep.
+//! Source of every rule: the protobuf encoding guide (protobuf.dev/programming-guides/encoding). Where
+//! decoders differ, this one accepts whatever prost accepts: varints of up to ten bytes, also overlong ones;
+//! field numbers 1 to 2^29-1; groups, which are skipped, nested at most
+//! [`NESTING_DEPTH_MAX`](crate::limits::NESTING_DEPTH_MAX) deep.
 
 mod error;
 mod input;

@@ -1,4 +1,5 @@
-//! Reading protobuf from one contiguous slice. Every offset in its errors counts from the start of the outermost message.
+//! Reading protobuf from one contiguous slice. Every offset in its errors counts from the start of the
+//! outermost message.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ use super::{DecodeError, DecodeErrorKind, Input, Tag, WireType, skip, tag};
 pub struct Reader<'a> {
     /// What is left.
     bytes: &'a [u8],
-    /// Bytes from the start of the outermost message to the end of `bytes`: the one offset that reading does not move.
+    /// Bytes from the start of the outermost message to the end of `bytes`: the one offset that reading does
+    /// not move.
     end: usize,
 }
 
@@ -53,8 +55,8 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The value of a field of type uint32, or the bits of an int32 or enum: the low 32 bits of the varint, as every
-    /// protobuf decoder takes them.
+    /// The value of a field of type uint32, or the bits of an int32 or enum: the low 32 bits of the varint,
+    /// as every protobuf decoder takes them.
     ///
     /// # Errors
     /// [`DecodeErrorKind::WireTypeMismatch`].
@@ -159,8 +161,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes the next field if it is what senders write most: length-delimited, with a number up to 15 and a length of
-    /// one byte. Otherwise reads nothing; [`field`](Self::field) then finds out what there is.
+    /// Takes the next field if it is what senders write most: length-delimited, with a number up to 15 and a
+    /// length of one byte. Otherwise reads nothing; [`field`](Self::field) then finds out what there is.
     #[inline(always)]
     pub fn short_field(&mut self) -> Option<(u32, Self)> {
         let [key, len, rest @ ..] = self.bytes else { return None };
@@ -172,8 +174,8 @@ impl<'a> Reader<'a> {
         Some((u32::from(*key >> 3), Self { bytes, end: self.end - rest.len() }))
     }
 
-    /// Reads the next field, tag and value; `None` at the end of the message. Groups are skipped and reported as
-    /// [`FieldValue::Group`].
+    /// Reads the next field, tag and value; `None` at the end of the message. Groups are skipped and reported
+    /// as [`FieldValue::Group`].
     ///
     /// # Errors
     /// Those of [`tag()`] and [`skip()`].

@@ -1,4 +1,5 @@
-//! Reading protobuf across segment boundaries without joining the segments. Copies nothing but the bytes of a varint that is cut.
+//! Reading protobuf across segment boundaries without joining the segments. Copies nothing but the bytes of a
+//! varint that is cut.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ use super::{DecodeError, DecodeErrorKind, Input, Segments};
 /// A position in a [`Segments`]; a clone reads on independently and costs a few words.
 #[derive(Clone, Copy)]
 pub struct SegmentReader<'a> {
-    /// What is left of the current segment, cut to the end of the message. Empty only when nothing is left at all.
+    /// What is left of the current segment, cut to the end of the message. Empty only when nothing is left at
+    /// all.
     front: &'a [u8],
     /// The segments after it; may go on past the end of the message.
     rest: &'a [Bytes],
@@ -27,8 +29,8 @@ impl<'a> SegmentReader<'a> {
         Self { front, rest, left_in_rest: segments.len() - front.len(), offset: 0 }
     }
 
-    /// Passes over `len` bytes of the current segment (the caller has checked that it has them) and goes to the next
-    /// segment at its end.
+    /// Passes over `len` bytes of the current segment (the caller has checked that it has them) and goes to
+    /// the next segment at its end.
     #[inline]
     fn consume(&mut self, len: usize) {
         self.front = self.front.get(len..).unwrap_or_default();
@@ -94,7 +96,8 @@ impl Input for SegmentReader<'_> {
 
     #[inline]
     fn varint(&mut self, field: u32) -> Result<u64, DecodeError> {
-        // A varint that cannot be read from this segment alone is either cut or wrong; the slow path finds out.
+        // A varint that cannot be read from this segment alone is either cut or wrong; the slow path finds
+        // out.
         match read_varint(self.front) {
             Ok((value, len)) => {
                 self.consume(len);

@@ -1,4 +1,5 @@
-//! The bytes of one message as they came: one `Bytes`, or several in order. Never copies unless a function's name and doc say so.
+//! The bytes of one message as they came: one `Bytes`, or several in order. Never copies unless a function's
+//! name and doc say so.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -66,8 +67,8 @@ impl Segments {
         self.rest.is_empty().then_some(&self.first)
     }
 
-    /// The bytes as one slice: borrowed when they are in one piece. Several pieces are copied together, which is meant for
-    /// cold paths (printing, tests); the path of the data reads segments as they are.
+    /// The bytes as one slice: borrowed when they are in one piece. Several pieces are copied together, which
+    /// is meant for cold paths (printing, tests); the path of the data reads segments as they are.
     pub fn contiguous(&self) -> Cow<'_, [u8]> {
         match self.as_contiguous() {
             Some(bytes) => Cow::Borrowed(bytes),
@@ -85,14 +86,15 @@ impl Segments {
         whole.freeze()
     }
 
-    /// Appends to `out` the pieces that make up the bytes of `range` (offsets from the first byte), sharing them. The part of a range
-    /// past the end is ignored. Walks all pieces: for many ranges of one message use [`SegmentIndex`].
+    /// Appends to `out` the pieces that make up the bytes of `range` (offsets from the first byte), sharing
+    /// them. The part of a range past the end is ignored. Walks all pieces: for many ranges of one message
+    /// use [`SegmentIndex`].
     pub fn slice_into(&self, range: Range<usize>, out: &mut Vec<Bytes>) {
         slice_pieces(self.iter(), 0, range, |piece| out.push(piece));
     }
 
-    /// The bytes of `range` (offsets from the first byte) as a message of their own, sharing the pieces. The part of a
-    /// range past the end is ignored.
+    /// The bytes of `range` (offsets from the first byte) as a message of their own, sharing the pieces. The
+    /// part of a range past the end is ignored.
     pub fn slice(&self, range: Range<usize>) -> Self {
         let mut out = Self::new();
         slice_pieces(self.iter(), 0, range, |piece| out.push(piece));
@@ -129,7 +131,8 @@ impl<'a> SegmentIndex<'a> {
         Self { pieces, starts }
     }
 
-    /// Appends to `out` the pieces that make up the bytes of `range`, sharing them. The part of a range past the end is ignored.
+    /// Appends to `out` the pieces that make up the bytes of `range`, sharing them. The part of a range past
+    /// the end is ignored.
     pub fn slice_into(&self, range: Range<usize>, out: &mut Segments) {
         let index = self.starts.partition_point(|&start| start <= range.start).saturating_sub(1);
         let start = self.starts.get(index).copied().unwrap_or_default();

@@ -9,7 +9,8 @@ pub const VARINT_BYTES_MAX: usize = 10;
 
 /// Reads a varint of any length from the front of `bytes`: the value, and how many bytes it took.
 ///
-/// Overlong forms are accepted as prost and protobuf-go do, so that a request that either would take is not refused.
+/// Overlong forms are accepted as prost and protobuf-go do, so that a request that either would take is not
+/// refused.
 ///
 /// # Errors
 /// [`DecodeErrorKind::Truncated`] or [`DecodeErrorKind::VarintTooLong`].

@@ -70,14 +70,11 @@ impl Batch {
         self.give_up(reason);
     }
 
-    /// Cuts it into two batches at the part border nearest to the middle of its bytes; a batch of one part comes back
-    /// whole. Used to isolate the part that an upstream refuses.
-    ///
-    /// # Errors
-    /// The batch itself when it has one part only.
-    pub fn bisect(mut self) -> Result<(Self, Self), Self> {
+    /// Cuts it into two batches at the part border nearest to the middle of its bytes. Used to isolate the part that an
+    /// upstream refuses. A batch of one part comes back as it is, alone.
+    pub fn bisect(mut self) -> (Self, Option<Self>) {
         if self.parts.len() < 2 {
-            return Err(self);
+            return (self, None);
         }
         let (mut at, mut bytes, half) = (0, 0, self.rope.len() / 2);
         for part in self.parts.iter().take(self.parts.len() - 1) {
@@ -106,7 +103,7 @@ impl Batch {
         };
         self.items -= second.items;
         self.rope = self.rope.slice(0, bytes).into();
-        Ok((self, second))
+        (self, Some(second))
     }
 
     /// Cuts it into batches of at most `bytes_max` bytes each: at part borders where that is enough, else inside a
@@ -116,12 +113,12 @@ impl Batch {
             return vec![self];
         }
         match self.bisect() {
-            Ok((first, second)) => {
+            (first, Some(second)) => {
                 let mut batches = first.split(bytes_max);
                 batches.extend(second.split(bytes_max));
                 batches
             }
-            Err(single) => single.split_part(bytes_max),
+            (single, None) => single.split_part(bytes_max),
         }
     }
 

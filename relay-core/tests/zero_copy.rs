@@ -1,0 +1,278 @@
+//! Proves what relay-core says about copies: between the slices handed over by the receive side and the ranges given to
+//! the socket no payload byte of a request of `INLINE_COPY_BYTES_MAX` or more is copied, and each smaller one is copied once.
+
+mod support;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes};
+use relay_core::Relay;
+use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger, Settled};
+use relay_core::config::{BatchSink, ReceiverConfig, UpstreamConfig};
+use relay_core::edit::{SplitLimit, split};
+use relay_core::grpc::{MessageAssembler, prefix};
+use relay_core::limits::{INLINE_COPY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
+use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::queue::Budget;
+use relay_core::upstream::{Endpoint, Outcome};
+use support::pointers::{Span, data_frames, lies_in, runs, span_of, written_ranges};
+use support::{SOON, drain, loopback, quiet_peer, settled};
+use testkit::alloc::{CountingAllocator, measure, process_counts, thread_counts};
+use testkit::generate::kube_like_bytes;
+use testkit::raw::{RawClient, RawRequest as Call, grpc_message};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Tests that count what the whole process allocates must be alone in it.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const LIMITS: BatchLimits = BatchLimits {
+    bytes_max: UPSTREAM_MESSAGE_BYTES_MAX,
+    items_max: u64::MAX,
+    items_target: u64::MAX,
+    inline_copy_bytes_max: INLINE_COPY_BYTES_MAX,
+};
+
+fn builder() -> BatchBuilder {
+    BatchBuilder::new(LIMITS, &Budget::new(usize::MAX), None, Arc::new(Ledger::default()))
+}
+
+/// A request of at least `bytes_min` bytes.
+fn message(bytes_min: usize, seed: u64) -> Bytes {
+    let message = kube_like_bytes(2 + bytes_min / 400, seed);
+    assert!(message.len() >= bytes_min);
+    message
+}
+
+/// The way of a request in: DATA frames, message, framing.
+fn receive(body: &Bytes) -> FramedRequest {
+    let mut assembler = MessageAssembler::new(64 << 20);
+    for chunk in data_frames(body) {
+        assembler.push(chunk).unwrap();
+    }
+    RawRequest::new(assembler.finish().unwrap().body).frame().unwrap()
+}
+
+/// The way of a batch out: the prefix, then the rope, as the exporter hands them to h2.
+fn payload_ranges(batch: &Batch) -> Vec<Span> {
+    let head = Bytes::copy_from_slice(&prefix(false, batch.rope().len()).unwrap());
+    let head_span = span_of(&head);
+    let mut ranges = written_ranges(head.chain(batch.rope().reader()));
+    assert_eq!(ranges.remove(0), head_span);
+    assert_eq!(total(&ranges), batch.rope().len());
+    ranges
+}
+
+fn total(ranges: &[Span]) -> usize {
+    ranges.iter().map(Range::len).sum()
+}
+
+/// From DATA frames through batching to the ranges of DATA frames: large requests are written from where they arrived.
+#[test]
+fn a_large_request_is_written_from_the_memory_it_came_in() {
+    let _alone = alone();
+    for bytes in [INLINE_COPY_BYTES_MAX, 5 * INLINE_COPY_BYTES_MAX, 3 << 20] {
+        let body = grpc_message(&message(bytes, 1));
+        let mut builder = builder();
+        builder.push(receive(&body), None);
+        let batch = builder.seal().unwrap();
+        let ranges = payload_ranges(&batch);
+        let payload = span_of(&body[5..]);
+        assert!(ranges.iter().all(|range| lies_in(range, std::slice::from_ref(&payload))));
+        assert_eq!(runs(&ranges), [payload], "every byte once, in order");
+    }
+}
+
+/// Scenario: several large requests and runs of small ones in one batch. The large ones lie where they came; the small ones
+/// of a run lie in the arena behind one another, and no more memory than the arena was allocated for them.
+#[test]
+fn small_requests_are_copied_once_into_contiguous_memory() {
+    let _alone = alone();
+    let large: Vec<Bytes> =
+        (0..2).map(|seed| grpc_message(&message(2 * INLINE_COPY_BYTES_MAX, seed))).collect();
+    let small: Vec<Bytes> = (0..4).map(|seed| grpc_message(&kube_like_bytes(1, 10 + seed))).collect();
+    let order = [&small[0], &small[1], &large[0], &small[2], &large[1], &small[3]];
+    let requests: Vec<FramedRequest> = order.map(receive).into_iter().collect();
+    let mut builder = builder();
+    let (batch, counts) = measure(|| {
+        requests.into_iter().for_each(|request| builder.push(request, None));
+        builder.seal().unwrap()
+    });
+    let sources: Vec<Span> = large.iter().map(|body| span_of(&body[5..])).collect();
+    let copied_from: Vec<Span> = small.iter().map(|body| span_of(body)).collect();
+    let runs = runs(&payload_ranges(&batch));
+    let expected_bytes = [
+        small[0].len() + small[1].len() - 10,
+        large[0].len() - 5,
+        small[2].len() - 5,
+        large[1].len() - 5,
+        small[3].len() - 5,
+    ];
+    assert_eq!(runs.iter().map(Range::len).collect::<Vec<_>>(), expected_bytes);
+    assert_eq!((&runs[1], &runs[3]), (&sources[0], &sources[1]));
+    for run in [&runs[0], &runs[2], &runs[4]] {
+        assert!(!lies_in(run, &sources) && !lies_in(run, &copied_from), "in the arena");
+    }
+    // A second copy of the small ones would have to lie somewhere: beside the arena's one block only the lists of parts and
+    // ranges were allocated.
+    let small_bytes: usize = small.iter().map(|body| body.len() - 5).sum();
+    let arena_bytes = relay_core::limits::ARENA_BLOCK_BYTES_MIN;
+    assert!(small_bytes < arena_bytes, "the scenario fits into one block: {small_bytes}");
+    assert!(counts.allocated_bytes < (arena_bytes + small_bytes) as u64, "{counts:?}");
+}
+
+/// Splitting inside a request: runs of spans lie in the source, only tags and lengths of the containers are new; as
+/// `edit::split` gives it and as a sealed batch that an upstream has refused is cut.
+#[test]
+fn a_split_request_is_written_from_the_memory_it_came_in() {
+    let _alone = alone();
+    let body = grpc_message(&message(1 << 20, 3));
+    let source = span_of(&body);
+    let bytes_max = 100_000;
+    let check = |ranges: &[Span]| {
+        let new = ranges.iter().filter(|range| !lies_in(range, std::slice::from_ref(&source)));
+        let new_bytes: usize = new.clone().map(Range::len).sum();
+        // Per output: tag and length of one ResourceSpans and at most two ScopeSpans.
+        assert!(new.count() <= 3 && new_bytes <= 3 * 5, "{new_bytes} bytes are new");
+        total(ranges) - new_bytes
+    };
+    let cut = split(&receive(&body), SplitLimit { bytes_max, items_max: u64::MAX });
+    assert!(cut.requests.len() > 10 && cut.dropped_items == 0);
+    for request in &cut.requests {
+        let ranges: Vec<Span> = request.segments().iter().map(|segment| span_of(segment)).collect();
+        assert!(check(&ranges) > 0);
+    }
+    let mut builder = builder();
+    builder.push(receive(&body), None);
+    let batches = builder.seal().unwrap().split(bytes_max);
+    assert_eq!(batches.len(), cut.requests.len());
+    let from_source: usize = batches.iter().map(|batch| check(&payload_ranges(batch))).sum();
+    assert!(from_source >= body.len() - 5 - 64, "{from_source} of {} bytes", body.len());
+}
+
+/// Bisecting a refused batch copies nothing either.
+#[test]
+fn halves_of_a_batch_share_its_memory() {
+    let _alone = alone();
+    let bodies: Vec<Bytes> = (0..4).map(|seed| grpc_message(&message(INLINE_COPY_BYTES_MAX, seed))).collect();
+    let mut builder = builder();
+    bodies.iter().for_each(|body| builder.push(receive(body), None));
+    let (first, second) = builder.seal().unwrap().bisect();
+    let second = second.unwrap();
+    let halves = [payload_ranges(&first), payload_ranges(&second)].concat();
+    let sources: Vec<Span> = bodies.iter().map(|body| span_of(&body[5..])).collect();
+    assert_eq!(runs(&halves), sources);
+}
+
+/// Keeps where the bytes of every batch lie, and the batch's memory, so that no address is used twice.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Bytes>>);
+
+impl BatchSink for Recorder {
+    fn deliver(&self, batch: &Batch) -> Outcome {
+        self.0.lock().unwrap().extend(batch.rope().pieces().iter().cloned());
+        Outcome::Accepted { rejected: 0, message: String::new() }
+    }
+}
+
+fn submit_to(sinks: &[Arc<Recorder>], request: &Bytes) {
+    let upstream =
+        |(n, sink): (usize, &Arc<Recorder>)| UpstreamConfig::sink(format!("sink/{n}"), sink.clone());
+    let relay =
+        sinks.iter().enumerate().map(upstream).fold(Relay::builder().cores(2), |relay, u| relay.upstream(u));
+    let relay = relay.start().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(relay.submit(request.clone()).unwrap()), Settled::Delivered);
+    settled(&drain(relay, SOON));
+}
+
+fn recorded(sink: &Recorder) -> Vec<Span> {
+    runs(&sink.0.lock().unwrap().iter().map(|piece| span_of(piece)).collect::<Vec<_>>())
+}
+
+/// The whole relay: what an upstream is handed of a large request are the bytes that were submitted, where they were
+/// submitted; split where it is larger than the upstream takes; the same memory for each of several upstreams.
+#[test]
+fn a_submitted_request_reaches_every_upstream_in_place() {
+    let _alone = alone();
+    let request = message(1 << 20, 4);
+    let sinks = [Arc::default(), Arc::default()];
+    submit_to(&sinks, &request);
+    assert_eq!(recorded(&sinks[0]), [span_of(&request)]);
+    assert_eq!(recorded(&sinks[1]), [span_of(&request)]);
+
+    let too_large = message(9 << 20, 5);
+    let sinks = [Arc::default()];
+    submit_to(&sinks, &too_large);
+    let pieces = recorded(&sinks[0]);
+    let inside = pieces.iter().filter(|piece| lies_in(piece, &[span_of(&too_large)]));
+    let inside_bytes: usize = inside.map(Range::len).sum();
+    assert!(inside_bytes >= too_large.len() - 64 && total(&pieces) - inside_bytes <= 3 * 3 * 5);
+}
+
+/// A small request for several upstreams is copied once for all of them, not once for each.
+#[test]
+fn upstreams_share_the_one_copy_of_a_small_request() {
+    let _alone = alone();
+    let request = kube_like_bytes(1, 6);
+    let sinks = [Arc::default(), Arc::default(), Arc::default()];
+    submit_to(&sinks, &request);
+    let copy = recorded(&sinks[0]);
+    assert!(copy.len() == 1 && copy[0].len() == request.len() && copy[0] != span_of(&request));
+    assert!(sinks.iter().all(|sink| recorded(sink) == copy));
+}
+
+/// Bytes that the relay's threads allocate per payload byte, while `calls` requests go from socket to socket.
+fn relayed_bytes_per_byte(inline_copy_bytes_max: usize, payload: &Bytes, calls: u64) -> f64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let (addr, seen) = quiet_peer::start().await;
+        let mut config = UpstreamConfig::grpc("otlp", Endpoint::parse(&addr.to_string()).unwrap());
+        config.batch.inline_copy_bytes_max = inline_copy_bytes_max;
+        let relay =
+            Relay::builder().receiver(ReceiverConfig::new("otlp", loopback())).upstream(config).cores(1);
+        let relay = relay.start().unwrap();
+        let client = RawClient::connect(relay.listening_on()[0]).await.unwrap();
+        let body = grpc_message(payload);
+        let mut allocated_bytes = 0;
+        // The first calls open connections and grow buffers.
+        for call in 0..calls + 4 {
+            // Client and upstream live on this thread: what others allocate is the relay's.
+            let before = (process_counts(), thread_counts());
+            let response = client.send(Call::export(vec![body.clone()])).await.unwrap();
+            assert_eq!(response.grpc_status(), Some(0));
+            while seen.calls.get() <= call {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            let (process, thread) = (process_counts() - before.0, thread_counts() - before.1);
+            if call >= 4 {
+                allocated_bytes += process.allocated_bytes - thread.allocated_bytes;
+            }
+        }
+        assert_eq!(seen.bytes.get(), (calls + 4) * body.len() as u64);
+        settled(&relay.drain(SOON).await);
+        allocated_bytes as f64 / (calls * payload.len() as u64) as f64
+    })
+}
+
+/// Over real sockets, by allocation: bytes cannot be copied without memory to copy them to. Per 16 KiB DATA frame h2 asks for
+/// at most one 8 KiB receive buffer and once for its growth to the frame's size, which is 1.5 bytes per byte; a copy of the
+/// payload anywhere in the relay would make it 2.5. That the measure would notice is shown by a relay told to copy.
+#[test]
+fn a_large_request_costs_receive_buffers_and_no_copy() {
+    let _alone = alone();
+    let payload = message(2 << 20, 7);
+    let by_reference = relayed_bytes_per_byte(INLINE_COPY_BYTES_MAX, &payload, 10);
+    let copied = relayed_bytes_per_byte(usize::MAX, &payload, 10);
+    println!(
+        "bytes allocated per payload byte: {by_reference:.2} by reference, {copied:.2} when told to copy"
+    );
+    assert!(by_reference < 2.0, "{by_reference}");
+    assert!(copied > by_reference + 0.7, "{copied} and {by_reference}: the measure is blind");
+}
