@@ -9,6 +9,7 @@ use relay_core::config::{Compression, Destination, OnFull, QueueLimit};
 use support::{SOON, assert_ok, builder, drain, encoded, endpoint, request, send_all, settled, upstream};
 use testkit::collector::{Collector, Reply, Script};
 use testkit::oracle::{ExportTraceServiceRequest, flatten};
+use testkit::raw::{RawRequest, exchange, grpc_message};
 use testkit::sender::{SendOptions, send_blocking};
 use tonic::Code;
 
@@ -234,4 +235,38 @@ fn a_drain_without_upstream_ends_and_counts() {
     let items = settled(&drain(relay, Duration::from_millis(1500)));
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_eq!((items.delivered, items.dropped_for(DropReason::ShutdownDeadline)), (0, 60));
+}
+
+/// Calls that are refused before their bodies have ended do not cost the connection: h2 counts resets, and an honest
+/// sender under overload would collect a thousand of them within seconds.
+#[test]
+fn refusals_in_the_middle_of_bodies_keep_the_connection() {
+    let mut collector = Collector::start(Script::ok());
+    collector.stop();
+    let relay = builder(upstream(collector.addr())).held_bytes_max(10_000).cores(1).start().unwrap();
+    let message = grpc_message(&encoded(80, 1));
+    let call = || {
+        let chunks = vec![message.slice(..20_000), message.slice(20_000..)];
+        RawRequest { pause: Duration::from_millis(1), ..RawRequest::export(chunks) }
+    };
+    for _ in 0..8 {
+        let responses = exchange(endpoint(&relay), (0..250).map(|_| call()).collect());
+        for response in responses {
+            assert_eq!(response.expect("the connection lives").grpc_status(), Some(14));
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = testkit::raw::RawClient::connect(endpoint(&relay)).await.unwrap();
+        for _ in 0..1500 {
+            assert_eq!(client.send(call()).await.expect("the connection lives").grpc_status(), Some(14));
+        }
+        let small = RawRequest::export(vec![grpc_message(&encoded(1, 2))]);
+        assert_eq!(client.send(small).await.unwrap().grpc_status(), Some(0));
+    });
+    collector.restart();
+    let stats = drain(relay, SOON);
+    assert_eq!(settled(&stats).delivered, 1);
+    let memory_full = relay_core::stats::RejectReason::MemoryFull as usize;
+    assert_eq!(stats.receivers[0].rejected_requests[memory_full], 3500);
 }

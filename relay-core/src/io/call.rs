@@ -51,6 +51,38 @@ impl Rejection {
     }
 }
 
+/// What the headers of an acceptable call say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    gzip: bool,
+    timeout: Option<Duration>,
+}
+
+/// Judges the headers of a call.
+pub(crate) fn judge(head: &Parts) -> Result<Accepted, Rejection> {
+    if head.method != Method::POST {
+        return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST"));
+    }
+    let value = |name: &str| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    if !is_grpc(value(CONTENT_TYPE.as_str())) {
+        return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
+    }
+    if head.uri.path() != TRACE_EXPORT_PATH {
+        let message = format!("{} is not served here; {TRACE_EXPORT_PATH} is", head.uri.path());
+        return Err(Rejection::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message));
+    }
+    let gzip = match value("grpc-encoding") {
+        b"" | b"identity" => false,
+        b"gzip" => true,
+        other => {
+            let other = String::from_utf8_lossy(other);
+            let message = format!("grpc-encoding {other:?} is not supported; use gzip");
+            return Err(Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, message));
+        }
+    };
+    Ok(Accepted { gzip, timeout: parse_timeout(value("grpc-timeout")) })
+}
+
 /// A call whose headers were accepted; its body may still be arriving.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -65,41 +97,21 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Judges the headers of a call.
-    pub(crate) fn begin(
-        head: &Parts,
-        body: RecvStream,
-        core: &Rc<Core>,
-        bytes_max: usize,
-    ) -> Result<Self, Rejection> {
-        if head.method != Method::POST {
-            return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST"));
-        }
-        let value = |name: &str| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
-        if !is_grpc(value(CONTENT_TYPE.as_str())) {
-            return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
-        }
-        if head.uri.path() != TRACE_EXPORT_PATH {
-            let message = format!("{} is not served here; {TRACE_EXPORT_PATH} is", head.uri.path());
-            return Err(Rejection::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message));
-        }
-        let gzip = match value("grpc-encoding") {
-            b"" | b"identity" => false,
-            b"gzip" => true,
-            other => {
-                let message =
-                    format!("grpc-encoding {:?} is not supported; use gzip", String::from_utf8_lossy(other));
-                return Err(Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, message));
-            }
-        };
-        Ok(Self {
+    /// A call with acceptable headers.
+    pub(crate) fn new(headers: &Accepted, body: RecvStream, core: &Rc<Core>, bytes_max: usize) -> Self {
+        Self {
             body,
             assembler: MessageAssembler::new(bytes_max),
-            gzip,
+            gzip: headers.gzip,
             message_bytes_max: bytes_max,
-            timeout: parse_timeout(value("grpc-timeout")),
+            timeout: headers.timeout,
             charge: core.shared.budget.empty_charge(),
-        })
+        }
+    }
+
+    /// What is left of the body, of a call that was refused before its end.
+    pub(crate) fn into_body(self) -> RecvStream {
+        self.body
     }
 
     /// Takes what has arrived of the body; ready when the call has ended. `charged` says that the call has to wait for

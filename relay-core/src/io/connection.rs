@@ -19,7 +19,7 @@ use http::Request;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::call::{Call, Rejection, Respond};
+use super::call::{Call, Rejection, Respond, judge};
 use super::clock;
 use super::core::{Core, Offered};
 use super::listener;
@@ -104,6 +104,7 @@ async fn drive(
 /// What a call that was not answered at once waits for.
 enum Stage {
     Body(Call),
+    Discard(RecvStream),
     Room(FramedRequest, Duration),
     Result(Receipt, u64),
 }
@@ -118,20 +119,34 @@ fn begin(
 ) -> Option<(Stage, Respond)> {
     let (head, body) = request.into_parts();
     let bytes_max = core.receiver(receiver)?.config.message_bytes_max;
-    let read = Call::begin(&head, body, core, bytes_max).map_err(Some).map(|mut call| {
-        let read = call.poll_body(cx, false);
-        (call, read)
-    });
-    match read {
-        Ok((call, Poll::Pending)) => Some((Stage::Body(call), respond)),
-        Ok((call, Poll::Ready(Ok(())))) => {
-            complete(core, receiver, call, &mut respond).map(|stage| (stage, respond))
+    let stage = match judge(&head) {
+        Ok(headers) => {
+            let mut call = Call::new(&headers, body, core, bytes_max);
+            match call.poll_body(cx, false) {
+                Poll::Pending => Some(Stage::Body(call)),
+                Poll::Ready(Ok(())) => complete(core, receiver, call, &mut respond),
+                Poll::Ready(Err(rejection)) => {
+                    refuse_early(core, receiver, rejection, call.into_body(), &mut respond)
+                }
+            }
         }
-        Ok((_, Poll::Ready(Err(rejection)))) | Err(rejection) => {
-            refuse(core, receiver, rejection, &mut respond);
-            None
-        }
-    }
+        Err(rejection) => refuse_early(core, receiver, Some(rejection), body, &mut respond),
+    };
+    stage.map(|stage| (stage, respond))
+}
+
+/// Answers a call with an error before its body has ended, and reads the rest of the body to nowhere. Dropping the body
+/// instead would reset the stream, and h2 counts resets against the connection that honest senders share.
+fn refuse_early(
+    core: &Rc<Core>,
+    receiver: usize,
+    rejection: Option<Rejection>,
+    body: RecvStream,
+    respond: &mut Respond,
+) -> Option<Stage> {
+    let answered = rejection.is_some();
+    refuse(core, receiver, rejection, respond);
+    (answered && !body.is_end_stream()).then_some(Stage::Discard(body))
 }
 
 /// Frames and admits a complete body. Answers, or says what to wait for.
@@ -171,7 +186,7 @@ fn settle_offer(
 
 /// The rest of a call that has to wait for something.
 async fn go_on(core: Rc<Core>, receiver: usize, mut stage: Stage, mut respond: Respond) {
-    let _active = ActiveCall::new(&core);
+    let mut active = ActiveCall::new(&core);
     loop {
         let next = match stage {
             Stage::Body(mut call) => {
@@ -179,14 +194,18 @@ async fn go_on(core: Rc<Core>, receiver: usize, mut stage: Stage, mut respond: R
                 match timeout(limits::BODY_TIMEOUT, body).await {
                     Ok(Ok(())) => complete(&core, receiver, call, &mut respond),
                     Ok(Err(rejection)) => {
-                        refuse(&core, receiver, rejection, &mut respond);
-                        None
+                        refuse_early(&core, receiver, rejection, call.into_body(), &mut respond)
                     }
                     Err(_) => {
                         refuse(&core, receiver, Some(body_timeout()), &mut respond);
                         None
                     }
                 }
+            }
+            Stage::Discard(body) => {
+                active.settled();
+                timeout(limits::BODY_TIMEOUT, discard(body)).await.ok();
+                None
             }
             Stage::Room(request, wait) => {
                 let offered = wait_for_room(&core, receiver, request, wait).await;
@@ -213,6 +232,14 @@ async fn go_on(core: Rc<Core>, receiver: usize, mut stage: Stage, mut respond: R
         match next {
             Some(next) => stage = next,
             None => return,
+        }
+    }
+}
+
+async fn discard(mut body: RecvStream) {
+    while let Some(Ok(chunk)) = body.data().await {
+        if body.flow_control().release_capacity(chunk.len()).is_err() {
+            return;
         }
     }
 }
@@ -290,18 +317,25 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Counts a call that waits, so that a drain leaves its connection open.
-struct ActiveCall<'a>(&'a Cell<usize>);
+/// Counts a call that waits for its answer, so that a drain leaves its connection open.
+struct ActiveCall<'a>(Option<&'a Cell<usize>>);
 
 impl<'a> ActiveCall<'a> {
     fn new(core: &'a Rc<Core>) -> Self {
         core.waiting_calls.set(core.waiting_calls.get() + 1);
-        Self(&core.waiting_calls)
+        Self(Some(&core.waiting_calls))
+    }
+
+    /// It was answered.
+    fn settled(&mut self) {
+        if let Some(waiting) = self.0.take() {
+            waiting.set(waiting.get() - 1);
+        }
     }
 }
 
 impl Drop for ActiveCall<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.settled();
     }
 }

@@ -78,9 +78,23 @@ impl<'a> KeyValueView<'a> {
         key.text(key_value::KEY)
     }
 
+    /// The key as it came: to compare it with a known one its UTF-8 need not be checked, which is a good part
+    /// of the work.
+    ///
+    /// # Errors
+    /// The attribute's own fields are malformed.
+    #[inline]
+    pub fn key_bytes(&self) -> Result<&'a [u8], DecodeError> {
+        match self.usual() {
+            Some((key, _)) => Ok(key.bytes()),
+            None => self.find_key().map(|key| key.bytes()),
+        }
+    }
+
     /// The value; [`AnyValueView::Unset`] if there is none.
     ///
-    /// # Errors It is malformed, or lies deeper than [`NESTING_DEPTH_MAX`] values, or the attribute's own
+    /// # Errors
+    /// It is malformed, or lies deeper than [`NESTING_DEPTH_MAX`] values, or the attribute's own
     /// fields are malformed.
     #[inline]
     pub fn value(&self) -> Result<AnyValueView<'a>, DecodeError> {

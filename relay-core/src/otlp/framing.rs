@@ -32,7 +32,8 @@ impl RawRequest {
     /// with others: one malformed part would make a merged request unreadable. Reads a few bytes per span and
     /// allocates nothing.
     ///
-    /// # Errors What is wrong and where, if lengths do not nest, a known field of
+    /// # Errors
+    /// What is wrong and where, if lengths do not nest, a known field of
     /// `ExportTraceServiceRequest`, `ResourceSpans` or `ScopeSpans` has another wire type than its schema
     /// says, or an unknown one cannot be skipped. OTLP specification, OTLP/gRPC, "Failures": such a request
     /// is answered by `INVALID_ARGUMENT` and must not be retried.

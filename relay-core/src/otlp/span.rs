@@ -111,7 +111,8 @@ impl<'a> SpanView<'a> {
 
     /// Finds every field of the span in one pass.
     ///
-    /// # Errors The span's lengths do not nest, or a known field has another wire type than its schema says.
+    /// # Errors
+    /// The span's lengths do not nest, or a known field has another wire type than its schema says.
     /// Text, ids and nested messages are not looked into.
     #[inline]
     pub fn fields(&self) -> Result<SpanFields<'a>, DecodeError> {

@@ -1,6 +1,7 @@
 //! What the tests of a whole relay share: relays between testkit's senders and its scripted collector, on loopback.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod frames;
 pub(crate) mod pointers;
 pub(crate) mod quiet_peer;
 
