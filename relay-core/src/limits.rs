@@ -36,6 +36,10 @@ pub const BATCH_PARTS_MAX: usize = 16 << 10;
 /// pieces by outputs.
 pub const SPLIT_HEADER_PIECES_MAX: usize = 16;
 
+/// Requests that one request may be split into. The largest request that a receiver takes needs 16 of the upstream's size;
+/// a hostile one, with nearly a limit's worth of resource around each span, would multiply itself without a bound.
+pub const SPLIT_REQUESTS_MAX: usize = 1024;
+
 /// Longest delay that a `RetryInfo` is obeyed for: an upstream that says "tomorrow" is asked again after this.
 pub const THROTTLE_DELAY_MAX: Duration = Duration::from_secs(300);
 

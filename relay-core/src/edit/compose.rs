@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::BytesMut;
 
 use super::SplitLimit;
+use crate::limits::SPLIT_REQUESTS_MAX;
 use crate::otlp::FramedRequest;
 use crate::otlp::fields::{request, resource_spans};
 use crate::wire::{SegmentIndex, Segments, append_varint, varint_len};
@@ -99,6 +100,9 @@ impl Composer {
         }
         // Asked before the flush: something that fits nowhere must not end an output that others still fit.
         if !self.limit.holds(Draft::default().bytes_with(around, unit), 0, unit.items) {
+            return false;
+        }
+        if self.done.len() + 1 >= SPLIT_REQUESTS_MAX {
             return false;
         }
         self.flush();

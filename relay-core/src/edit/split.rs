@@ -21,7 +21,8 @@ pub struct SplitLimit {
 pub struct Split {
     /// Requests within the limit; their spans, one after the other, are those of the source in its order.
     pub requests: Vec<FramedRequest>,
-    /// Spans that are in none of them, because one span with its resource and scope is larger than the limit.
+    /// Spans that are in none of them, because one span with its resource and scope is larger than the limit, or because
+    /// there would be too many requests.
     pub dropped_items: u64,
 }
 
@@ -34,7 +35,8 @@ pub struct Split {
 /// output. `ResourceSpans` and `ScopeSpans` without spans are kept where they fit, and lost without being
 /// counted where they fit nowhere. Takes time in proportion to the number of fields in source and outputs,
 /// whatever the limit. A sender that puts nearly a limit's worth of resource around each of many tiny spans
-/// gets as many outputs: each holds a reference to that resource, not a copy.
+/// gets as many outputs (each holds a reference to that resource, not a copy), up to
+/// [`SPLIT_REQUESTS_MAX`](crate::limits::SPLIT_REQUESTS_MAX); spans past that are dropped and counted.
 pub fn split(request: &FramedRequest, limit: SplitLimit) -> Split {
     if request.len() <= limit.bytes_max && request.items() <= limit.items_max {
         return Split { requests: vec![request.clone()], dropped_items: 0 };
