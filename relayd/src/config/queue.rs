@@ -1,0 +1,221 @@
+//! `retry_on_failure` and `sending_queue` of an exporter (Collector, configretry and exporterhelper/queuebatch).
+//! Must never queue or retry: these are only the bounds.
+
+use std::time::Duration;
+
+use super::section::Section;
+
+/// `retry_on_failure`: what happens after an attempt that failed and may be repeated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// `enabled`. Default true; false gives up after the first failure.
+    pub enabled: bool,
+    /// `initial_interval`: the wait after the first failure. Default 5 s.
+    pub initial_interval: Duration,
+    /// `randomization_factor`, 0 to 1: each wait is spread by that share to both sides. Default 0.5.
+    pub randomization_factor: f64,
+    /// `multiplier` of the wait from one failure to the next. Default 1.5.
+    pub multiplier: f64,
+    /// `max_interval`: no wait is longer. Default 30 s.
+    pub max_interval: Duration,
+    /// `max_elapsed_time`: after that long a batch is given up. Default 300 s; `None` (given as 0) means never.
+    pub max_elapsed_time: Option<Duration>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            initial_interval: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Duration::from_secs(30),
+            max_elapsed_time: Some(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// `sending_queue`: what waits for the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendingQueue {
+    /// `num_consumers`: calls in flight at most. Default 10.
+    pub num_consumers: usize,
+    /// `queue_size` in units of `sizer`. Default 1000.
+    pub queue_size: u64,
+    /// `sizer`: what `queue_size` counts. Default requests.
+    pub sizer: Sizer,
+    /// `block_on_overflow`: a full queue makes senders wait (until their deadline) instead of refusing. Default false.
+    pub block_on_overflow: bool,
+    /// `wait_for_result`: a sender is answered when the upstream has answered, not when queued. Default false.
+    pub wait_for_result: bool,
+    /// `batch`: batches of this exporter's own. Default none. Goes before a `batch` processor of the pipeline.
+    pub batch: Option<QueueBatch>,
+}
+
+impl Default for SendingQueue {
+    fn default() -> Self {
+        Self {
+            num_consumers: 10,
+            queue_size: 1000,
+            sizer: Sizer::Requests,
+            block_on_overflow: false,
+            wait_for_result: false,
+            batch: None,
+        }
+    }
+}
+
+/// What a size counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizer {
+    /// Requests as they came.
+    Requests,
+    /// Spans.
+    Items,
+    /// Bytes of protobuf.
+    Bytes,
+}
+
+/// `sending_queue.batch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueBatch {
+    /// `flush_timeout`: how long the first span of a batch may wait. Default 200 ms; above 0.
+    pub flush_timeout: Duration,
+    /// `min_size` in units of `sizer`: a batch of that size is sent at once. Default 8192.
+    pub min_size: u64,
+    /// `max_size` in units of `sizer`: larger batches are split. `None` (the default, or 0) means no limit of its own.
+    pub max_size: Option<u64>,
+    /// `sizer`: items (default) or bytes; if absent, what `sending_queue.sizer` says.
+    pub sizer: Sizer,
+}
+
+impl Default for QueueBatch {
+    fn default() -> Self {
+        Self {
+            flush_timeout: Duration::from_millis(200),
+            min_size: 8192,
+            max_size: None,
+            sizer: Sizer::Items,
+        }
+    }
+}
+
+const SIZERS: [(&str, Sizer); 3] =
+    [("requests", Sizer::Requests), ("items", Sizer::Items), ("bytes", Sizer::Bytes)];
+
+/// Reads `retry_on_failure`.
+pub(super) fn read_retry(mut section: Section<'_>) -> Retry {
+    let default = Retry::default();
+    let max_elapsed = section.duration("max_elapsed_time").unwrap_or(Duration::from_secs(300));
+    let retry = Retry {
+        enabled: section.bool("enabled").unwrap_or(default.enabled),
+        initial_interval: section.duration("initial_interval").unwrap_or(default.initial_interval),
+        randomization_factor: section.number("randomization_factor").unwrap_or(default.randomization_factor),
+        multiplier: section.number("multiplier").unwrap_or(default.multiplier),
+        max_interval: section.duration("max_interval").unwrap_or(default.max_interval),
+        max_elapsed_time: (!max_elapsed.is_zero()).then_some(max_elapsed),
+    };
+    if retry.enabled {
+        check_retry(&section, &retry);
+    }
+    section.finish();
+    retry
+}
+
+/// The Collector's own checks (configretry, BackOffConfig.Validate).
+fn check_retry(section: &Section<'_>, retry: &Retry) {
+    if !(0.0..=1.0).contains(&retry.randomization_factor) {
+        let what = format!("must be from 0 to 1, found {}", retry.randomization_factor);
+        section.error("randomization_factor", what);
+    }
+    if retry.multiplier < 0.0 {
+        section.error("multiplier", format!("must not be negative, found {}", retry.multiplier));
+    }
+    if let Some(elapsed) = retry.max_elapsed_time {
+        for (name, interval) in
+            [("initial_interval", retry.initial_interval), ("max_interval", retry.max_interval)]
+        {
+            if elapsed < interval {
+                let what = format!("must not be less than {name} ({interval:?}), found {elapsed:?}");
+                section.error("max_elapsed_time", what);
+            }
+        }
+    }
+}
+
+/// Reads `sending_queue`; `None` if it is not enabled.
+pub(super) fn read_queue(mut section: Section<'_>) -> Option<SendingQueue> {
+    let default = SendingQueue::default();
+    let enabled = section.bool("enabled").unwrap_or(true);
+    let sizer = section.choice("sizer", &SIZERS);
+    let consumers = section.whole("num_consumers");
+    let mut queue = SendingQueue {
+        num_consumers: consumers.map_or(default.num_consumers, |n| usize::try_from(n).unwrap_or(usize::MAX)),
+        queue_size: section.whole("queue_size").unwrap_or(default.queue_size),
+        sizer: sizer.unwrap_or(default.sizer),
+        block_on_overflow: section.bool("block_on_overflow").unwrap_or(default.block_on_overflow),
+        wait_for_result: section.bool("wait_for_result").unwrap_or(default.wait_for_result),
+        batch: None,
+    };
+    // `batch:` alone (null) leaves batching off, as in the Collector; `batch: {}` turns it on.
+    if section.value("batch").is_some()
+        && let Some(batch) = section.section("batch")
+    {
+        queue.batch = read_queue_batch(batch, sizer);
+    }
+    section.refuse("storage", "queues are in memory in this version; remove it");
+    section.refuse("blocking", "its new name is block_on_overflow");
+    if enabled {
+        check_queue(&section, &queue);
+    }
+    section.finish();
+    enabled.then_some(queue)
+}
+
+/// The Collector's own checks (exporterhelper/queuebatch, Config.Validate).
+fn check_queue(section: &Section<'_>, queue: &SendingQueue) {
+    if queue.num_consumers == 0 {
+        section.error("num_consumers", "must be greater than zero");
+    }
+    if queue.queue_size == 0 {
+        section.error("queue_size", "must be greater than zero; to go without a queue set enabled: false");
+    }
+    if let Some(batch) = &queue.batch
+        && batch.sizer == queue.sizer
+        && batch.sizer != Sizer::Requests // already an error
+        && batch.min_size > queue.queue_size
+    {
+        let what = format!("must hold a batch of min_size ({}), found {}", batch.min_size, queue.queue_size);
+        section.error("queue_size", what);
+    }
+}
+
+/// Reads `sending_queue.batch`; `None` if it is not enabled.
+fn read_queue_batch(mut section: Section<'_>, queue_sizer: Option<Sizer>) -> Option<QueueBatch> {
+    let default = QueueBatch::default();
+    let enabled = section.bool("enabled").unwrap_or(true);
+    let inherited = queue_sizer.filter(|_| !section.named().is_empty());
+    let batch = QueueBatch {
+        flush_timeout: section.duration("flush_timeout").unwrap_or(default.flush_timeout),
+        min_size: section.whole("min_size").unwrap_or(default.min_size),
+        max_size: section.whole("max_size").filter(|size| *size > 0),
+        sizer: section.choice("sizer", &SIZERS).or(inherited).unwrap_or(default.sizer),
+    };
+    if batch.sizer == Sizer::Requests {
+        section.error("sizer", "a batch counts items or bytes; set sizer: items or sizer: bytes here");
+    }
+    if batch.flush_timeout.is_zero() {
+        section.error("flush_timeout", "must be greater than zero");
+    }
+    if let Some(max) = batch.max_size
+        && max < batch.min_size
+    {
+        section.error("max_size", format!("must not be below min_size ({}), found {max}", batch.min_size));
+    }
+    if let Some(mut partition) = section.section("partition") {
+        partition.refuse("metadata_keys", "request metadata is not carried on in this version");
+        partition.finish();
+    }
+    section.finish();
+    enabled.then_some(batch)
+}

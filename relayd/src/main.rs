@@ -1,0 +1,100 @@
+//! The daemon's entry: command line, configuration, and which of its few things to do. Must never hold logic of the
+//! relay.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+
+mod assembly;
+mod clock;
+mod debug;
+mod debug_text;
+mod health;
+mod http;
+mod limits;
+mod listen;
+mod logging;
+mod metrics;
+mod outlet;
+mod picture;
+mod plan;
+mod printer;
+mod process;
+mod report;
+mod run;
+mod samples;
+mod send;
+mod signals;
+mod summary;
+mod text;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use config::{Config, Notice, Severity, System};
+
+// Threads of their own heaps, and memory that goes back: what is freed on another core than it was allocated on is the
+// rule here, because batches are stolen.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    process::decline_huge_pages();
+    let cli = Cli::from_process();
+    let done = match &cli.command {
+        Some(Command::Components) => cli::write_components(&mut io::stdout().lock())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| error.to_string()),
+        Some(Command::Send(args)) => send::send(args),
+        Some(Command::Validate(_)) => validate(&cli),
+        None => start(&cli),
+    };
+    done.unwrap_or_else(|message| {
+        say(&message);
+        ExitCode::FAILURE
+    })
+}
+
+fn start(cli: &Cli) -> Result<ExitCode, String> {
+    let (config, notices) = load(cli)?;
+    let flags = cli.warnings().into_iter().map(|warning| (true, warning));
+    let notices =
+        notices.into_iter().map(|notice| (notice.severity == Severity::Warning, notice.to_string()));
+    run::run(run::Options {
+        config,
+        notices: flags.chain(notices).collect(),
+        shutdown_deadline: cli.shutdown_timeout.unwrap_or(limits::SHUTDOWN_DEADLINE),
+    })
+}
+
+fn validate(cli: &Cli) -> Result<ExitCode, String> {
+    for warning in cli.warnings() {
+        say(&format!("warning: {warning}"));
+    }
+    let (config, notices) = load(cli)?;
+    for notice in notices {
+        let level = if notice.severity == Severity::Warning { "warning" } else { "info" };
+        say(&format!("{level}: {notice}"));
+    }
+    plan::check(&config).map_err(|errors| errors.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration that the command line names.
+fn load(cli: &Cli) -> Result<(Config, Vec<Notice>), String> {
+    let (uris, sets) = (cli.config_uris(), cli.sets());
+    if uris.is_empty() && sets.is_empty() {
+        let mut config = Config::embedded_default();
+        for (receiver, listen) in config.receivers.iter_mut().zip(cli.listen.clone()) {
+            receiver.grpc.endpoint = listen;
+        }
+        return Ok((config, Vec::new()));
+    }
+    config::load(&uris, &sets, &System).map_err(|error| error.to_string())
+}
+
+/// A line on standard error. Nobody can be told if even that cannot be written.
+fn say(line: &str) {
+    writeln!(io::stderr().lock(), "{line}").ok();
+}

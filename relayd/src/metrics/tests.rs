@@ -1,0 +1,50 @@
+//! How names end, and that a page is what Prometheus reads.
+
+use super::*;
+
+fn page(settings: &Metrics) -> String {
+    let mut page = Page { settings, families: Vec::new() };
+    page.counter("otelcol_exporter_sent_spans", "Sent.", [(labels(&[("exporter", "otlp/\"a\"")]), 7)]);
+    page.gauge("relayd_held_bytes", "Held.", Unit::Bytes, [(Vec::new(), 3)]);
+    page.family("otelcol_process_cpu_seconds", "CPU.", Unit::Seconds, Some(vec![(Vec::new(), 0.25)]), true);
+    page.family("otelcol_process_memory_rss", "RSS.", Unit::Bytes, Some(vec![(Vec::new(), 1.0)]), false);
+    page.family("unknown", "Nothing is known.", Unit::None, None, false);
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&page.families, &mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+/// The Collector's default reader has `without_type_suffix`, `without_units` and `without_scope_info`.
+#[test]
+fn names_are_bare_by_default() {
+    let expected = "\
+# HELP otelcol_exporter_sent_spans Sent.
+# TYPE otelcol_exporter_sent_spans counter
+otelcol_exporter_sent_spans{exporter=\"otlp/\\\"a\\\"\"} 7
+# HELP relayd_held_bytes Held.
+# TYPE relayd_held_bytes gauge
+relayd_held_bytes 3
+# HELP otelcol_process_cpu_seconds CPU.
+# TYPE otelcol_process_cpu_seconds counter
+otelcol_process_cpu_seconds 0.25
+# HELP otelcol_process_memory_rss RSS.
+# TYPE otelcol_process_memory_rss gauge
+otelcol_process_memory_rss 1
+";
+    assert_eq!(page(&Metrics::default()), expected);
+}
+
+/// A reader that the user writes has all of them, unless it says otherwise.
+#[test]
+fn names_end_in_unit_and_type_when_the_user_has_a_reader() {
+    let settings = Metrics { type_suffix: true, unit_suffix: true, scope_info: true, ..Metrics::default() };
+    let text = page(&settings);
+    for start in [
+        "otelcol_exporter_sent_spans_total{exporter=\"otlp/\\\"a\\\"\",otel_scope_name=\"relayd\",",
+        "relayd_held_bytes{otel_scope_name=",
+        "otelcol_process_cpu_seconds_total{",
+        "otelcol_process_memory_rss_bytes{",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(start)), "no {start} in {text}");
+    }
+}

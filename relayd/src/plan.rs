@@ -1,0 +1,310 @@
+//! From the configuration to what relay-core runs: one upstream for each pair of pipeline and exporter, one receiver for
+//! each receiver in use. Plain mapping: must never bind, connect or ask a name server about an upstream.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use relay_core::config::{
+    BatchSink, Compression, Destination, GrpcConfig, OnFull, QueueLimit, ReceiverConfig, UpstreamConfig,
+};
+use relay_core::limits as core_limits;
+use relay_core::upstream::{Endpoint, RetryPolicy};
+
+use crate::config::{
+    self, Batch, Config, Exporter, ExporterKind, HostPort, OtlpExporter, Pipeline, QueueBatch, SendingQueue,
+    Sizer,
+};
+use crate::limits::CALL_TIMEOUT_NONE;
+use crate::listen;
+
+/// What relay-core is told.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In the order of the configuration's receivers.
+    pub(crate) receivers: Vec<ReceiverConfig>,
+    /// One for each pair of pipeline and exporter.
+    pub(crate) upstreams: Vec<UpstreamConfig>,
+    /// What each upstream stands for, in the same order.
+    pub(crate) about: Vec<About>,
+    /// The byte budget.
+    pub(crate) held_bytes_max: usize,
+    /// What the user probably expects and does not get, a line each.
+    pub(crate) notices: Vec<String>,
+}
+
+/// What an upstream stands for in the configuration: the labels of its metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct About {
+    /// The exporter's id.
+    pub(crate) exporter: String,
+    /// The batch processor whose sizes and times its batches have.
+    pub(crate) processor: Option<String>,
+    /// The bound that the user has set on its queue.
+    pub(crate) queue: QueueLimit,
+    /// Its share of the byte budget.
+    pub(crate) held_bytes_max: usize,
+}
+
+/// What is wrong with a configuration as a whole, a line each, besides what reading it has shown.
+pub(crate) fn check(config: &Config) -> Result<(), Vec<String>> {
+    let loops: Vec<String> = config
+        .exporters
+        .iter()
+        .filter_map(|exporter| match &exporter.kind {
+            ExporterKind::Otlp(otlp) => Some((&exporter.id, &otlp.endpoint)),
+            ExporterKind::Debug(_) | ExporterKind::Printer => None,
+        })
+        .flat_map(|(id, endpoint)| {
+            config.receivers.iter().filter(move |receiver| loops_back(endpoint, &receiver.grpc.endpoint)).map(
+                move |receiver| {
+                    format!(
+                        "exporters.{id}.endpoint: {endpoint} is where the receiver {} of this relayd listens: \
+                         spans would go round for ever; name the upstream",
+                        receiver.id
+                    )
+                },
+            )
+        })
+        .collect();
+    if loops.is_empty() { Ok(()) } else { Err(loops) }
+}
+
+/// Whether sending to `endpoint` reaches the listener of this process. Only what is certain without asking a name
+/// server: a cluster address may well be assigned to this host and lead elsewhere (kube-proxy's IPVS mode).
+fn loops_back(endpoint: &HostPort, listener: &HostPort) -> bool {
+    if endpoint.port != listener.port || listener.port == 0 {
+        return false;
+    }
+    if endpoint.host == listener.host {
+        return true;
+    }
+    let (Some(to), Some(on)) = (literal(&endpoint.host), literal(&listener.host)) else { return false };
+    // Connecting to the unspecified address reaches this host's loopback.
+    let to_this_host = to.is_loopback() || to.is_unspecified();
+    to_this_host && (on.is_loopback() || on.is_unspecified())
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    match host {
+        "" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        _ => host.parse().ok(),
+    }
+}
+
+/// Makes the plan. `sink` makes what stands behind an exporter that is no upstream.
+///
+/// # Errors
+/// A line for each receiver whose address cannot be resolved.
+pub(crate) fn make(
+    config: &Config,
+    mut sink: impl FnMut(&Exporter) -> Arc<dyn BatchSink>,
+) -> Result<Plan, Vec<String>> {
+    let mut plan = Plan {
+        receivers: Vec::new(),
+        upstreams: Vec::new(),
+        about: Vec::new(),
+        held_bytes_max: config.memory_limit_bytes.unwrap_or(core_limits::HELD_BYTES_MAX),
+        notices: Vec::new(),
+    };
+    for (pipeline, exporter) in pairs(config) {
+        let name = upstream_name(config, pipeline, exporter);
+        let upstream = match &exporter.kind {
+            ExporterKind::Otlp(otlp) => otlp_upstream(name, otlp, pipeline.batch.as_ref(), &mut plan.notices),
+            ExporterKind::Debug(_) | ExporterKind::Printer => {
+                let sink = UpstreamConfig::sink(name, sink(exporter));
+                batched(sink, pipeline.batch.as_ref())
+            }
+        };
+        plan.about.push(About {
+            exporter: exporter.id.clone(),
+            processor: pipeline
+                .batch
+                .as_ref()
+                .filter(|_| !has_own_batches(exporter))
+                .map(|batch| batch.id.clone()),
+            queue: upstream.queue,
+            // Every upstream gets an equal share (RelayBuilder::held_bytes_max).
+            held_bytes_max: plan.held_bytes_max / pairs(config).count().max(1),
+        });
+        plan.upstreams.push(upstream);
+    }
+    let (receivers, errors): (Vec<_>, Vec<_>) = config
+        .receivers
+        .iter()
+        .enumerate()
+        .map(|(index, _)| receiver(config, index))
+        .partition(Result::is_ok);
+    let errors: Vec<String> = errors.into_iter().filter_map(Result::err).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    plan.receivers = receivers.into_iter().flatten().collect();
+    for receiver in &config.receivers {
+        if receiver.grpc.max_connection_age_grace.is_some() {
+            plan.notices.push(format!(
+                "receivers.{}: max_connection_age_grace is not applied: calls run to their end after GOAWAY",
+                receiver.id
+            ));
+        }
+    }
+    Ok(plan)
+}
+
+/// Every pair of a pipeline and one of its exporters, in the order of the file.
+fn pairs(config: &Config) -> impl Iterator<Item = (&Pipeline, &Exporter)> {
+    config.pipelines.iter().flat_map(|pipeline| {
+        let exporters = pipeline.exporters.iter().filter_map(|index| config.exporters.get(*index));
+        exporters.map(move |exporter| (pipeline, exporter))
+    })
+}
+
+fn has_own_batches(exporter: &Exporter) -> bool {
+    match &exporter.kind {
+        ExporterKind::Otlp(otlp) => otlp.queue.as_ref().is_some_and(|queue| queue.batch.is_some()),
+        ExporterKind::Debug(_) | ExporterKind::Printer => false,
+    }
+}
+
+/// The exporter's id; an exporter of several pipelines has an upstream in each, `id@pipeline`.
+fn upstream_name(config: &Config, pipeline: &Pipeline, exporter: &Exporter) -> String {
+    match pairs(config).filter(|(_, other)| other.id == exporter.id).count() {
+        0 | 1 => exporter.id.clone(),
+        _ => format!("{}@{}", exporter.id, pipeline.name),
+    }
+}
+
+/// A receiver feeds all pipelines that name it.
+fn receiver(config: &Config, index: usize) -> Result<ReceiverConfig, String> {
+    let receiver = config.receivers.get(index).ok_or("no such receiver")?;
+    let grpc = &receiver.grpc;
+    let listen = listen::resolve(&grpc.endpoint)
+        .map_err(|error| format!("receiver {} cannot listen on {}: {error}", receiver.id, grpc.endpoint))?;
+    let feeds = pairs(config).filter(|(pipeline, _)| pipeline.receivers.contains(&index));
+    Ok(ReceiverConfig {
+        upstreams: feeds.map(|(pipeline, exporter)| upstream_name(config, pipeline, exporter)).collect(),
+        message_bytes_max: grpc.max_recv_msg_bytes,
+        streams_max: grpc.max_concurrent_streams,
+        connection_age_max: grpc.max_connection_age,
+        ..ReceiverConfig::new(receiver.id.clone(), listen)
+    })
+}
+
+fn otlp_upstream(
+    name: String,
+    otlp: &OtlpExporter,
+    processor: Option<&Batch>,
+    notices: &mut Vec<String>,
+) -> UpstreamConfig {
+    let endpoint = Endpoint { host: otlp.endpoint.host.clone(), port: otlp.endpoint.port };
+    let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    let mut grpc = GrpcConfig::new(endpoint);
+    grpc.timeout = otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE);
+    grpc.headers = headers.collect();
+    grpc.compression = match otlp.compression {
+        config::Compression::None => Compression::None,
+        config::Compression::Gzip => Compression::Gzip,
+    };
+    grpc.retry = RetryPolicy {
+        enabled: otlp.retry.enabled,
+        initial_interval: otlp.retry.initial_interval,
+        randomization_factor: otlp.retry.randomization_factor,
+        multiplier: otlp.retry.multiplier,
+        max_interval: otlp.retry.max_interval,
+        max_elapsed_time: otlp.retry.max_elapsed_time,
+    };
+    let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
+    upstream.destination = Destination::Grpc(grpc);
+    match &otlp.queue {
+        // Without a queue the Collector answers when the upstream has.
+        None => {
+            upstream.wait_for_result = true;
+            batched(upstream, processor)
+        }
+        Some(queue) => queued(upstream, queue, processor, notices),
+    }
+}
+
+fn queued(
+    mut upstream: UpstreamConfig,
+    queue: &SendingQueue,
+    processor: Option<&Batch>,
+    notices: &mut Vec<String>,
+) -> UpstreamConfig {
+    upstream.calls_max = queue.num_consumers;
+    upstream.wait_for_result = queue.wait_for_result;
+    upstream.on_full = if queue.block_on_overflow { OnFull::Block } else { OnFull::Refuse };
+    let merges_before = queue.batch.is_none() && processor.is_some();
+    upstream.queue = queue_limit(queue, merges_before, &upstream.name, notices);
+    match &queue.batch {
+        Some(batch) => queue_batched(upstream, batch, notices),
+        None => batched(upstream, processor),
+    }
+}
+
+/// The Collector's default, 1000 requests, bounds a queue whose memory it cannot see. relayd counts the bytes that it
+/// holds and bounds those, so the default is not applied; what the user sets is.
+fn queue_limit(
+    queue: &SendingQueue,
+    merges_before: bool,
+    name: &str,
+    notices: &mut Vec<String>,
+) -> QueueLimit {
+    let default = SendingQueue::default();
+    if (queue.queue_size, queue.sizer) == (default.queue_size, default.sizer) {
+        return QueueLimit::Unbounded;
+    }
+    let size = usize::try_from(queue.queue_size).unwrap_or(usize::MAX);
+    match queue.sizer {
+        // Behind a batch processor a request of the queue is a whole batch: as a bound on requests as they are
+        // received the same number would be thousands of times smaller.
+        Sizer::Requests if merges_before => {
+            notices.push(format!(
+                "exporters.{name}.sending_queue.queue_size: counts batches behind a batch processor and is not \
+                 applied; what waits is bounded in bytes (memory_limiter, or sizer: bytes)"
+            ));
+            QueueLimit::Unbounded
+        }
+        Sizer::Requests => QueueLimit::Requests(size),
+        Sizer::Items => QueueLimit::Items(size),
+        Sizer::Bytes => QueueLimit::Bytes(size),
+    }
+}
+
+/// As a `batch` processor says; without one a batch goes as soon as a call may start, and what waits is merged.
+fn batched(mut upstream: UpstreamConfig, processor: Option<&Batch>) -> UpstreamConfig {
+    if let Some(batch) = processor {
+        upstream.linger = batch.timeout;
+        // 0 sends when data comes: one item is enough.
+        upstream.batch.items_target = batch.send_batch_size.max(1);
+        upstream.batch.items_max = batch.send_batch_max_size.unwrap_or(u64::MAX);
+    }
+    upstream
+}
+
+/// As `sending_queue.batch` says.
+fn queue_batched(
+    mut upstream: UpstreamConfig,
+    batch: &QueueBatch,
+    notices: &mut Vec<String>,
+) -> UpstreamConfig {
+    upstream.linger = batch.flush_timeout;
+    if batch.sizer == Sizer::Bytes {
+        let max = batch.max_size.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+        upstream.batch.bytes_max = upstream.batch.bytes_max.min(max);
+        if batch.min_size > 0 {
+            notices.push(format!(
+                "exporters.{}.sending_queue.batch.min_size: in bytes it is not applied; a batch goes after \
+                 flush_timeout, or when it has {} bytes",
+                upstream.name, upstream.batch.bytes_max
+            ));
+        }
+    } else {
+        upstream.batch.items_target = batch.min_size.max(1);
+        upstream.batch.items_max = batch.max_size.unwrap_or(u64::MAX);
+    }
+    upstream
+}
+
+#[cfg(test)]
+mod tests;

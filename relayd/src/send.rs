@@ -1,0 +1,107 @@
+//! `relayd send`: sends sample traces through relay-core itself, and says what became of them. Must never leave whoever
+//! calls it waiting for long.
+
+use std::io::{self, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use relay_core::batch::Settled;
+use relay_core::config::{Destination, GrpcConfig, UpstreamConfig};
+use relay_core::upstream::{Endpoint, RetryPolicy};
+use relay_core::{Relay, RelayHandle};
+
+use crate::cli::SendArgs;
+use crate::config::{LogLevel, Logs};
+use crate::limits::{OUTLET_FLUSH_MAX, SEND_CALL_TIMEOUT, SEND_CONNECT_TIMEOUT};
+use crate::outlet::Outlet;
+use crate::samples::{Sample, sample};
+use crate::{clock, logging};
+
+/// Sends what was asked for.
+///
+/// # Errors
+/// Why the upstream did not take it.
+pub(crate) fn send(args: &SendArgs) -> Result<ExitCode, String> {
+    let endpoint = Endpoint::parse(&args.endpoint).map_err(|error| format!("--endpoint: {error}"))?;
+    // The relay would hold the data and try again; who looks at a terminal wants the reason now.
+    reach(&endpoint)?;
+    let log = Outlet::start("stderr", io::stderr()).map_err(|error| error.to_string())?;
+    let logs = Logs { level: LogLevel::Warn, json: false };
+    logging::start(logs, LogLevel::Warn, log.clone()).map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let sent = runtime.block_on(send_all(args, endpoint));
+    log.flush(OUTLET_FLUSH_MAX);
+    sent.map(|()| ExitCode::SUCCESS)
+}
+
+fn reach(endpoint: &Endpoint) -> Result<(), String> {
+    let authority = endpoint.authority();
+    let addresses = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
+    let addresses = addresses.map_err(|error| format!("cannot resolve {authority}: {error}"))?;
+    let mut last = io::Error::other("the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, SEND_CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    Err(format!(
+        "cannot connect to {authority}: {last}\nIs anything listening there? `relayd` without arguments listens on \
+         127.0.0.1:4317."
+    ))
+}
+
+async fn send_all(args: &SendArgs, endpoint: Endpoint) -> Result<(), String> {
+    let authority = endpoint.authority();
+    let relay = start(endpoint)?;
+    let (mut sent, mut spans) = (0, 0);
+    let mut outcome = Ok(());
+    for number in 0..args.traces {
+        let now = u64::try_from(clock::unix_time().as_nanos()).unwrap_or(u64::MAX);
+        let sample = sample(number, now);
+        outcome = send_one(&relay, &sample).await;
+        if outcome.is_err() {
+            break;
+        }
+        sent += 1;
+        spans += sample.spans;
+        say(&format!("sent trace {}  {} ({} spans)", sample.id, sample.name, sample.spans));
+    }
+    relay.drain(Duration::ZERO).await;
+    outcome.map_err(|error| format!("{authority} did not take a trace: {error}"))?;
+    let traces = if sent == 1 { "trace" } else { "traces" };
+    say(&format!("{authority} took {sent} {traces} with {spans} spans"));
+    Ok(())
+}
+
+fn start(endpoint: Endpoint) -> Result<RelayHandle, String> {
+    let mut grpc = GrpcConfig::new(endpoint.clone());
+    grpc.timeout = SEND_CALL_TIMEOUT;
+    grpc.retry = RetryPolicy { enabled: false, ..RetryPolicy::default() };
+    let mut upstream = UpstreamConfig::grpc("send", endpoint);
+    upstream.destination = Destination::Grpc(grpc);
+    Relay::builder().cores(1).upstream(upstream).start().map_err(|error| error.to_string())
+}
+
+/// A request for each service, as they would come from a real system.
+async fn send_one(relay: &RelayHandle, sample: &Sample) -> Result<(), String> {
+    let mut receipts = Vec::new();
+    for request in &sample.requests {
+        receipts.push(relay.submit(request.clone()).map_err(|error| error.to_string())?);
+    }
+    for receipt in receipts {
+        match receipt.await {
+            Settled::Delivered => {}
+            Settled::Refused => return Err("it was refused".to_owned()),
+            Settled::Dropped(reason) => return Err(reason.name().replace('_', " ")),
+        }
+    }
+    Ok(())
+}
+
+/// A line on standard output. A closed pipe is nobody to talk to.
+fn say(line: &str) {
+    writeln!(io::stdout().lock(), "{line}").ok();
+}
