@@ -43,7 +43,7 @@ impl ReceiverConfig {
 /// What a sender meets when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
-    /// `UNAVAILABLE` with `RetryInfo`, at once.
+    /// `UNAVAILABLE` with `RetryInfo`, after a wait of at most [`limits::REFUSE_WAIT_MAX`].
     Refuse,
     /// Wait for room until the call's own deadline, at most [`limits::BLOCK_WAIT_MAX`]; then refuse
     /// (`block_on_overflow`).

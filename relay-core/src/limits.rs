@@ -64,9 +64,13 @@ pub const UPSTREAM_RESPONSE_BYTES_MAX: usize = 4 << 20;
 /// Time to resolve, connect to and shake hands with an upstream.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes held in all, by default: the largest request that a receiver takes (64 MiB), and room beside it.
-/// `memory_limiter` changes it.
-pub const HELD_BYTES_MAX: usize = 80 << 20;
+/// Bytes held in all, by default. A few batches of the largest size per core are in flight at any time; more than that
+/// only waits. `memory_limiter` changes it.
+pub const HELD_BYTES_MAX: usize = 24 << 20;
+
+/// Bytes held in all, by default, when one request alone is very large: so that the receiver's limit of 64 MiB is one.
+/// With `memory_limiter` there is no such exception.
+pub const HELD_BYTES_BURST_MAX: usize = 96 << 20;
 
 /// Sealed batches waiting per core and upstream (the Collector's `queue_size` counts the same after a batch processor).
 pub const QUEUE_BATCHES_MAX: usize = 1000;
@@ -109,6 +113,14 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// exporters give all their attempts together. A call's own shorter deadline wins.
 pub const BLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Wait for room before a sender is refused: a full queue has room again within the time of one call to the upstream, and
+/// a short wait holds senders back without their noticing. Far below the 1 s that a sender on a node may be kept waiting.
+pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// Bytes of complete requests that wait for room in a full queue, per relay; when they are used up, senders are refused
+/// at once.
+pub const WAITING_BYTES_MAX: usize = 8 << 20;
+
 /// The delay that a refused sender is asked for (`RetryInfo`). Longer than a short stall of the upstream; far shorter
 /// than the 10 s that otel-go's exporters have for all their attempts.
 pub const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -125,16 +137,18 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The least time between two log lines of one kind; what was left out is counted in the next.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-const _: () =
-    assert!(HELD_BYTES_MAX > RECEIVE_MESSAGE_BYTES_MAX, "a request of the receiver's limit must fit");
+const _: () = assert!(
+    HELD_BYTES_BURST_MAX > HELD_BYTES_MAX / 2 + RECEIVE_MESSAGE_BYTES_MAX,
+    "a request of the receiver's limit must fit"
+);
 const _: () = assert!(ARENA_BLOCK_BYTES_MIN <= ARENA_BLOCK_BYTES_MAX);
 const _: () = assert!(UPSTREAM_MESSAGE_BYTES_MAX <= RECEIVE_MESSAGE_BYTES_MAX);
 
 /// Connections that the kernel holds until they are accepted.
 pub const ACCEPT_BACKLOG: i32 = 1024;
 
-/// How often a sender that blocks on a full queue looks again when nothing has told it to.
-pub const BLOCKED_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a call that waits for room looks again when nothing has told it to.
+pub const FULL_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often a drain looks whether everything is settled. Nothing ticks before a drain.
 pub const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(5);

@@ -38,12 +38,19 @@ pub struct RelayBuilder {
     upstreams: Vec<UpstreamConfig>,
     cores: usize,
     held_bytes_max: usize,
+    held_bytes_burst_max: usize,
 }
 
 impl Default for RelayBuilder {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { receivers: Vec::new(), upstreams: Vec::new(), cores, held_bytes_max: limits::HELD_BYTES_MAX }
+        Self {
+            receivers: Vec::new(),
+            upstreams: Vec::new(),
+            cores,
+            held_bytes_max: limits::HELD_BYTES_MAX,
+            held_bytes_burst_max: limits::HELD_BYTES_BURST_MAX,
+        }
     }
 }
 
@@ -125,11 +132,14 @@ impl RelayBuilder {
         self
     }
 
-    /// Bound on held bytes of all upstreams together. Default [`limits::HELD_BYTES_MAX`]. Each upstream gets an equal
-    /// share of it, so that one that is down cannot starve the others.
+    /// Bound on held bytes of all upstreams together. Each upstream gets an equal share of it, so that one that is down
+    /// cannot starve the others. Default [`limits::HELD_BYTES_MAX`], which a single very large request may exceed up to
+    /// [`limits::HELD_BYTES_BURST_MAX`]; a bound that is set here has no such exception, and a request that is larger is
+    /// refused whatever the receiver's limit.
     #[must_use]
     pub fn held_bytes_max(mut self, bytes: usize) -> Self {
         self.held_bytes_max = bytes;
+        self.held_bytes_burst_max = bytes;
         self
     }
 
@@ -139,7 +149,7 @@ impl RelayBuilder {
     /// Says which part of the description cannot be carried out; nothing is left running then.
     pub fn start(self) -> Result<RelayHandle, StartError> {
         let cores = self.cores.clamp(1, limits::CORES_MAX);
-        let upstreams = make_upstreams(&self.upstreams, cores, self.held_bytes_max)?;
+        let upstreams = make_upstreams(&self.upstreams, cores, self.budget())?;
         let (receivers, listeners) = self.bind(cores)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
@@ -150,6 +160,7 @@ impl RelayBuilder {
             receivers,
             upstreams,
             cores: inboxes.into_iter().map(core_shared).collect(),
+            waiting: Budget::new(limits::WAITING_BYTES_MAX),
             submitted: ReceiverCounters::default(),
             draining: AtomicBool::new(false),
         });
@@ -170,6 +181,10 @@ impl RelayBuilder {
             handle.threads.push(thread.map_err(StartError::Thread)?);
         }
         Ok(handle)
+    }
+
+    fn budget(&self) -> Arc<Budget> {
+        Budget::with_burst(self.held_bytes_max, self.held_bytes_burst_max)
     }
 
     fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<TcpListener>), StartError> {
@@ -193,14 +208,15 @@ type Upstreams = (Arc<Budget>, Vec<Arc<UpstreamShared>>);
 fn make_upstreams(
     configs: &[UpstreamConfig],
     cores: usize,
-    held_bytes_max: usize,
+    budget: Arc<Budget>,
 ) -> Result<Upstreams, StartError> {
     let mut names = HashSet::new();
     if let Some(twice) = configs.iter().find(|config| !names.insert(&config.name)) {
         return Err(StartError::DuplicateUpstream(twice.name.clone()));
     }
-    let Some(share) = held_bytes_max.checked_div(configs.len()) else { return Err(StartError::NoUpstream) };
-    let budget = Budget::new(held_bytes_max);
+    let Some(share) = budget.units_max().checked_div(configs.len()) else {
+        return Err(StartError::NoUpstream);
+    };
     let upstreams = configs.iter().map(|config| {
         UpstreamShared::new(config.clone(), cores, &budget, share)
             .map_err(|error| StartError::Header { upstream: config.name.clone(), message: error.to_string() })

@@ -40,7 +40,6 @@ use config::{Config, Notice, Severity, System};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    process::decline_huge_pages();
     let cli = Cli::from_process();
     let done = match &cli.command {
         Some(Command::Components) => cli::write_components(&mut io::stdout().lock())

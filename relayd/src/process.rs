@@ -1,5 +1,4 @@
-//! What the operating system says that this process uses (proc(5)), and the one thing that it is asked for. Must never be
-//! asked but when somebody wants to know.
+//! What the operating system says that this process uses (proc(5)). Must never be asked but when somebody wants to know.
 
 /// What cannot be found out is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -12,13 +11,6 @@ pub(crate) struct Usage {
 
 /// Times in `/proc/self/stat` count in this (`USER_HZ`, the same on all Linux ports that relayd runs on).
 const TICKS_PER_SECOND: u32 = 100;
-
-/// Asks the kernel not to back this process's memory by huge pages. The allocator asks for them, and a daemon that needs
-/// 1 MiB would hold 10: `benches/RESULTS.md` has the figures. To be called before memory is used.
-pub(crate) fn decline_huge_pages() {
-    // A kernel without them says so by an error; there is nothing to do then.
-    rustix::thread::disable_transparent_huge_pages(true).ok();
-}
 
 /// What this process uses.
 pub(crate) fn usage() -> Usage {

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
@@ -23,12 +24,68 @@ pub enum Settled {
 
 /// Answers one [`Receipt`]. Dropping it unanswered answers `Dropped(Aborted)`.
 #[derive(Debug)]
-pub struct ReceiptSender(oneshot::Sender<Settled>);
+pub struct ReceiptSender(Answer);
+
+#[derive(Debug)]
+enum Answer {
+    Whole(oneshot::Sender<Settled>),
+    Piece(Piece),
+}
 
 impl ReceiptSender {
     /// Answers. Whoever asked may have gone; that is no error.
     pub fn settle(self, settled: Settled) {
-        self.0.send(settled).ok();
+        match self.0 {
+            Answer::Whole(sender) => drop(sender.send(settled)),
+            Answer::Piece(mut piece) => piece.settled = settled,
+        }
+    }
+
+    /// Makes `count` senders out of this one, for a request that was cut: the receipt is answered when all of them are,
+    /// as delivered only if all say so.
+    pub(crate) fn split(self, count: usize) -> Vec<Self> {
+        let of = match self.0 {
+            Answer::Whole(sender) => Arc::new(Pieces { sender: Some(sender), lost: OnceLock::new() }),
+            Answer::Piece(mut piece) => {
+                // The new pieces answer in its place.
+                piece.settled = Settled::Delivered;
+                Arc::clone(&piece.of)
+            }
+        };
+        let aborted = Settled::Dropped(DropReason::Aborted);
+        (0..count).map(|_| Self(Answer::Piece(Piece { of: Arc::clone(&of), settled: aborted }))).collect()
+    }
+}
+
+/// One of several senders for the same receipt; tells what became of it when it is dropped.
+#[derive(Debug)]
+struct Piece {
+    of: Arc<Pieces>,
+    settled: Settled,
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if self.settled != Settled::Delivered {
+            // Only the first loss is told.
+            self.of.lost.set(self.settled).ok();
+        }
+    }
+}
+
+/// What the pieces of one request share; answers when the last of them is dropped.
+#[derive(Debug)]
+struct Pieces {
+    sender: Option<oneshot::Sender<Settled>>,
+    lost: OnceLock<Settled>,
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let settled = self.lost.get().copied().unwrap_or(Settled::Delivered);
+        if let Some(sender) = self.sender.take() {
+            sender.send(settled).ok();
+        }
     }
 }
 
@@ -53,7 +110,7 @@ impl Receipt {
     pub fn sender(&mut self) -> ReceiptSender {
         let (sender, receiver) = oneshot::channel();
         self.waiting.push(receiver);
-        ReceiptSender(sender)
+        ReceiptSender(Answer::Whole(sender))
     }
 }
 
@@ -95,6 +152,22 @@ mod tests {
     async fn a_lost_sender_is_an_answer() {
         let mut receipt = Receipt::default();
         drop(receipt.sender());
+        assert_eq!(receipt.await, Settled::Dropped(DropReason::Aborted));
+    }
+
+    /// A request that was cut is delivered when all its pieces are, in whatever order.
+    #[tokio::test]
+    async fn pieces_answer_together() {
+        let mut receipt = Receipt::default();
+        let mut pieces = receipt.sender().split(2);
+        let nested = pieces.pop().map(|piece| piece.split(2)).into_iter().flatten();
+        pieces.into_iter().chain(nested).for_each(|piece| piece.settle(Settled::Delivered));
+        assert_eq!(receipt.await, Settled::Delivered);
+
+        let mut receipt = Receipt::default();
+        let mut pieces = receipt.sender().split(3);
+        drop(pieces.remove(1));
+        pieces.into_iter().for_each(|piece| piece.settle(Settled::Delivered));
         assert_eq!(receipt.await, Settled::Dropped(DropReason::Aborted));
     }
 }

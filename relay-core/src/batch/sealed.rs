@@ -132,17 +132,20 @@ impl Batch {
         let cut = split(&request, SplitLimit { bytes_max, items_max: u64::MAX });
         self.ledger.drop_items(DropReason::SpanTooLarge, cut.dropped_items.min(self.items));
         self.items -= cut.dropped_items.min(self.items);
-        let share = self.charge.units() / cut.requests.len().max(1);
-        let mut batches: Vec<Self> =
-            cut.requests.into_iter().map(|request| self.carve(request, share)).collect();
-        // The last piece answers for the whole request: it is sent last.
-        let receipts = std::mem::take(&mut self.receipts);
-        match batches.last_mut() {
-            Some(last) if cut.dropped_items == 0 => last.receipts = receipts,
-            _ => {
-                for (_, receipt) in receipts {
-                    receipt.settle(Settled::Dropped(DropReason::SpanTooLarge));
-                }
+        let (share, last) = (self.charge.units() / cut.requests.len().max(1), cut.requests.len().saturating_sub(1));
+        let mut batches = Vec::with_capacity(cut.requests.len());
+        for (at, request) in cut.requests.into_iter().enumerate() {
+            batches.push(self.carve(request, if at == last { usize::MAX } else { share }));
+        }
+        // The request is delivered when all its pieces are; spans that are in none of them are lost already.
+        let lost = usize::from(cut.dropped_items > 0 || batches.is_empty());
+        for (part, receipt) in std::mem::take(&mut self.receipts) {
+            let mut pieces = receipt.split(batches.len() + lost);
+            for batch in &mut batches {
+                batch.receipts.extend(pieces.pop().map(|piece| (part, piece)));
+            }
+            for piece in pieces {
+                piece.settle(Settled::Dropped(DropReason::SpanTooLarge));
             }
         }
         batches
@@ -150,6 +153,7 @@ impl Batch {
 
     fn carve(&mut self, request: FramedRequest, held_bytes: usize) -> Self {
         let items = request.items().min(self.items);
+        let places = self.places.as_mut().map(|places| places.split_off(share(places.units(), items, self.items)));
         self.items -= items;
         let part = Part { bytes: request.segments().len(), items };
         Self {
@@ -158,7 +162,7 @@ impl Batch {
             receipts: VecDeque::new(),
             items,
             charge: self.charge.split_off(held_bytes),
-            places: self.places.as_mut().map(|places| places.split_off(1)),
+            places,
             ledger: Arc::clone(&self.ledger),
         }
     }
@@ -174,6 +178,13 @@ impl Batch {
             receipt.settle(settled);
         }
     }
+}
+
+/// The share of `units` that belongs to `items` of `items_all`, rounded up: the last of several takes what is left.
+fn share(units: usize, items: u64, items_all: u64) -> usize {
+    let product = units as u128 * u128::from(items);
+    let share = if items >= items_all { units as u128 } else { product.div_ceil(u128::from(items_all)) };
+    usize::try_from(share).unwrap_or(units)
 }
 
 impl Drop for Batch {

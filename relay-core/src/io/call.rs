@@ -92,8 +92,21 @@ pub(crate) struct Call {
     message_bytes_max: usize,
     /// The sender's own deadline (`grpc-timeout`), if it has one.
     pub(crate) timeout: Option<Duration>,
-    // Charged while the body trickles in; a body that came at once lies in h2's buffer and is admitted at once.
+    // Charged while the body trickles in; a body that came at once is admitted at once.
     charge: Charge,
+    // Bytes held and not charged yet.
+    owed: usize,
+}
+
+/// Why the body of a call is not read any further.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The sender has reset the call or gone; nobody is to be answered.
+    Gone,
+    /// It is refused.
+    Refused(Rejection),
+    /// The byte budget is used up; it may go on when there is room.
+    NoRoom,
 }
 
 impl Call {
@@ -106,6 +119,7 @@ impl Call {
             message_bytes_max: bytes_max,
             timeout: headers.timeout,
             charge: core.shared.budget.empty_charge(),
+            owed: 0,
         }
     }
 
@@ -114,34 +128,27 @@ impl Call {
         self.body
     }
 
-    /// Takes what has arrived of the body; ready when the call has ended. `charged` says that the call has to wait for
-    /// more, so that what it holds meanwhile counts.
-    pub(crate) fn poll_body(
-        &mut self,
-        cx: &mut Context<'_>,
-        charged: bool,
-    ) -> Poll<Result<(), Option<Rejection>>> {
-        if charged && !self.charge(self.assembler.len().saturating_sub(self.charge.units())) {
-            return Poll::Ready(Err(Some(Rejection::full(RejectReason::MemoryFull, 0))));
-        }
+    /// Takes what has arrived of the body; ready when the call has ended or cannot go on now. `charged` says that the
+    /// call has to wait for more, so that what it holds meanwhile counts.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>, charged: bool) -> Poll<Result<(), Stop>> {
         loop {
+            // Nothing more is read while this does not fit: HTTP/2 flow control holds the sender back.
+            if charged && self.owed > 0 && !self.charge.try_grow(self.owed) {
+                return Poll::Ready(Err(Stop::NoRoom));
+            }
+            if charged {
+                self.owed = 0;
+            }
             let Some(chunk) = ready!(self.body.poll_data(cx)) else { return Poll::Ready(Ok(())) };
-            // Err(None): the caller has reset the call or gone; nobody is to be answered.
-            let Ok(chunk) = chunk else { return Poll::Ready(Err(None)) };
+            let Ok(chunk) = chunk else { return Poll::Ready(Err(Stop::Gone)) };
             if self.body.flow_control().release_capacity(chunk.len()).is_err() {
-                return Poll::Ready(Err(None));
+                return Poll::Ready(Err(Stop::Gone));
             }
-            if charged && !self.charge(held_bytes(chunk.len())) {
-                return Poll::Ready(Err(Some(Rejection::full(RejectReason::MemoryFull, 0))));
-            }
+            self.owed += held_bytes(chunk.len());
             if let Err(error) = self.assembler.push(chunk) {
-                return Poll::Ready(Err(Some(message_rejection(&error))));
+                return Poll::Ready(Err(Stop::Refused(message_rejection(&error))));
             }
         }
-    }
-
-    fn charge(&mut self, bytes: usize) -> bool {
-        bytes == 0 || self.charge.try_grow(bytes)
     }
 
     /// The request, when the body is complete.

@@ -28,6 +28,7 @@ pub(crate) struct Channel {
     dice: Rc<Dice>,
     state: RefCell<State>,
     reconnect: Cell<Reconnect>,
+    answers: Cell<u64>,
     changed: Notify,
     about: usize,
 }
@@ -54,31 +55,48 @@ impl Channel {
             dice,
             state: RefCell::new(State::Idle),
             reconnect: Cell::new(Reconnect::default()),
+            answers: Cell::new(0),
             changed: Notify::new(),
             about,
         })
     }
 
-    /// A connection on which a call may start now. Waits for it, through failed dials, until `give_up_at`.
-    pub(crate) async fn ready(self: &Rc<Self>, give_up_at: Option<Instant>) -> Option<SendRequest<Body>> {
+    /// A connection on which a call may start now, and its number. Waits for it, through failed dials, until
+    /// `give_up_at`.
+    pub(crate) async fn ready(
+        self: &Rc<Self>,
+        give_up_at: Option<Instant>,
+    ) -> Option<(SendRequest<Body>, u64)> {
         let ready = self.wait_ready();
         match give_up_at {
             None => Some(ready.await),
-            Some(at) => tokio::select! { send = ready => Some(send), () = clock::sleep_until(at) => None },
+            Some(at) => tokio::select! { ready = ready => Some(ready), () = clock::sleep_until(at) => None },
         }
     }
 
     /// A call was answered, with whatever status: the upstream is alive.
     pub(crate) fn answered(&self) {
         self.reconnect.set(Reconnect::default());
+        self.answers.set(self.answers.get().wrapping_add(1));
     }
 
-    async fn wait_ready(self: &Rc<Self>) -> SendRequest<Body> {
+    /// Calls answered so far.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.get()
+    }
+
+    /// Starts no further call on the connection of this number: nothing was answered on it for a whole attempt, as when
+    /// its host has died. Calls in flight on it go on.
+    pub(crate) fn leave(&self, generation: u64) {
+        self.discard(generation);
+    }
+
+    async fn wait_ready(self: &Rc<Self>) -> (SendRequest<Body>, u64) {
         loop {
             if let Some((send, generation)) = self.current() {
                 // Err: the connection has ended, or the upstream has said GOAWAY. Calls in flight on it go on.
                 match send.ready().await {
-                    Ok(send) => return send,
+                    Ok(send) => return (send, generation),
                     Err(_) => self.discard(generation),
                 }
                 continue;

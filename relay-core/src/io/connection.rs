@@ -19,7 +19,7 @@ use http::Request;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::call::{Call, Rejection, Respond, judge};
+use super::call::{Call, Rejection, Respond, Stop, judge};
 use super::clock;
 use super::core::{Core, Offered};
 use super::listener;
@@ -29,6 +29,7 @@ use crate::batch::{Receipt, Settled};
 use crate::grpc::Code;
 use crate::limits;
 use crate::otlp::FramedRequest;
+use crate::queue::Charge;
 use crate::stats::RejectReason;
 
 /// Serves `stream` for the receiver of this number until it ends.
@@ -105,7 +106,7 @@ async fn drive(
 enum Stage {
     Body(Call),
     Discard(RecvStream),
-    Room(FramedRequest, Duration),
+    Room { request: FramedRequest, charge: Charge, timeout: Option<Duration> },
     Result(Receipt, u64),
 }
 
@@ -125,12 +126,10 @@ fn begin(
             match call.poll_body(cx, false) {
                 Poll::Pending => Some(Stage::Body(call)),
                 Poll::Ready(Ok(())) => complete(core, receiver, call, &mut respond),
-                Poll::Ready(Err(rejection)) => {
-                    refuse_early(core, receiver, rejection, call.into_body(), &mut respond)
-                }
+                Poll::Ready(Err(stop)) => stopped(core, receiver, stop, call, &mut respond),
             }
         }
-        Err(rejection) => refuse_early(core, receiver, Some(rejection), body, &mut respond),
+        Err(rejection) => refuse_early(core, receiver, rejection, body, &mut respond),
     };
     stage.map(|stage| (stage, respond))
 }
@@ -140,90 +139,89 @@ fn begin(
 fn refuse_early(
     core: &Rc<Core>,
     receiver: usize,
-    rejection: Option<Rejection>,
+    rejection: Rejection,
     body: RecvStream,
     respond: &mut Respond,
 ) -> Option<Stage> {
-    let answered = rejection.is_some();
     refuse(core, receiver, rejection, respond);
-    (answered && !body.is_end_stream()).then_some(Stage::Discard(body))
+    (!body.is_end_stream()).then_some(Stage::Discard(body))
+}
+
+/// A body that is not read any further, for good.
+fn stopped(core: &Rc<Core>, receiver: usize, stop: Stop, call: Call, respond: &mut Respond) -> Option<Stage> {
+    let rejection = match stop {
+        Stop::Gone => {
+            Replies::reset(respond);
+            return None;
+        }
+        Stop::Refused(rejection) => rejection,
+        Stop::NoRoom => Rejection::full(RejectReason::MemoryFull, 0),
+    };
+    refuse_early(core, receiver, rejection, call.into_body(), respond)
 }
 
 /// Frames and admits a complete body. Answers, or says what to wait for.
 fn complete(core: &Rc<Core>, receiver: usize, call: Call, respond: &mut Respond) -> Option<Stage> {
-    let wait = call.timeout.unwrap_or(limits::BLOCK_WAIT_MAX).min(limits::BLOCK_WAIT_MAX);
-    match call.finish() {
-        Ok(request) => match core.offer(receiver, request, false) {
-            Ok(offered) => settle_offer(core, receiver, offered, respond, wait),
-            Err(rejection) => {
-                refuse(core, receiver, Some(rejection), respond);
-                None
-            }
-        },
-        Err(rejection) => {
-            refuse(core, receiver, Some(rejection), respond);
-            None
-        }
-    }
+    let timeout = call.timeout;
+    let offered = call.finish().and_then(|request| core.offer(receiver, request, false));
+    settle_offer(core, receiver, offered, respond, timeout)
 }
 
 fn settle_offer(
     core: &Rc<Core>,
     receiver: usize,
-    offered: Offered,
+    offered: Result<Offered, Rejection>,
     respond: &mut Respond,
-    wait: Duration,
+    timeout: Option<Duration>,
 ) -> Option<Stage> {
     match offered {
-        Offered::Queued { items } => {
-            accept(core, receiver, items, respond);
-            None
-        }
-        Offered::Waiting { receipt, items } => Some(Stage::Result(receipt, items)),
-        Offered::Blocked(request) => Some(Stage::Room(request, wait)),
+        Ok(Offered::Queued { items }) => accept(core, receiver, items, respond),
+        Ok(Offered::Waiting { receipt, items }) => return Some(Stage::Result(receipt, items)),
+        Ok(Offered::Blocked(request)) => match core.shared.waiting.try_charge(request.len()) {
+            Some(charge) => return Some(Stage::Room { request, charge, timeout }),
+            None => {
+                let items = request.items();
+                refuse(core, receiver, Rejection::full(RejectReason::QueueFull, items), respond);
+            }
+        },
+        Err(rejection) => refuse(core, receiver, rejection, respond),
     }
+    None
 }
 
 /// The rest of a call that has to wait for something.
 async fn go_on(core: Rc<Core>, receiver: usize, mut stage: Stage, mut respond: Respond) {
-    let mut active = ActiveCall::new(&core);
     loop {
         let next = match stage {
             Stage::Body(mut call) => {
-                let body = std::future::poll_fn(|cx| call.poll_body(cx, true));
-                match timeout(limits::BODY_TIMEOUT, body).await {
+                let body = timeout(limits::BODY_TIMEOUT, read_body(&core, receiver, &mut call)).await;
+                match body {
                     Ok(Ok(())) => complete(&core, receiver, call, &mut respond),
-                    Ok(Err(rejection)) => {
-                        refuse_early(&core, receiver, rejection, call.into_body(), &mut respond)
-                    }
+                    Ok(Err(stop)) => stopped(&core, receiver, stop, call, &mut respond),
                     Err(_) => {
-                        refuse(&core, receiver, Some(body_timeout()), &mut respond);
+                        refuse(&core, receiver, body_timeout(), &mut respond);
                         None
                     }
                 }
             }
             Stage::Discard(body) => {
-                active.settled();
                 timeout(limits::BODY_TIMEOUT, discard(body)).await.ok();
                 None
             }
-            Stage::Room(request, wait) => {
+            Stage::Room { request, charge, timeout } => {
+                let wait = core.wait_for_room_max(receiver, timeout);
                 let offered = wait_for_room(&core, receiver, request, wait).await;
-                match offered {
-                    Ok(offered) => settle_offer(&core, receiver, offered, &mut respond, wait),
-                    Err(rejection) => {
-                        refuse(&core, receiver, Some(rejection), &mut respond);
-                        None
-                    }
-                }
+                drop(charge);
+                settle_offer(&core, receiver, offered, &mut respond, timeout)
             }
             Stage::Result(receipt, items) => {
+                let _awaited = AwaitedResult::new(&core.awaited_results);
                 match receipt.await {
                     Settled::Delivered => accept(&core, receiver, items, &mut respond),
                     settled => {
                         let message = format!("the upstream did not take it: {settled:?}");
                         let rejection = Rejection::new(RejectReason::Upstream, Code::UNAVAILABLE, message);
-                        refuse(&core, receiver, Some(Rejection { items, ..rejection }), &mut respond);
+                        refuse(&core, receiver, Rejection { items, ..rejection }, &mut respond);
                     }
                 }
                 None
@@ -232,6 +230,24 @@ async fn go_on(core: Rc<Core>, receiver: usize, mut stage: Stage, mut respond: R
         match next {
             Some(next) => stage = next,
             None => return,
+        }
+    }
+}
+
+/// Reads the body to its end. While there is no room it waits, for as long as a complete request would.
+async fn read_body(core: &Rc<Core>, receiver: usize, call: &mut Call) -> Result<(), Stop> {
+    let mut give_up_at = None;
+    loop {
+        match std::future::poll_fn(|cx| call.poll_body(cx, true)).await {
+            Err(Stop::NoRoom) => {
+                let now = clock::now();
+                let wait = core.wait_for_room_max(receiver, call.timeout);
+                if now >= *give_up_at.get_or_insert(now + wait) {
+                    return Err(Stop::NoRoom);
+                }
+                core.room(receiver).await;
+            }
+            ended => return ended,
         }
     }
 }
@@ -274,12 +290,7 @@ fn accept(core: &Rc<Core>, receiver: usize, items: u64, respond: &mut Respond) {
     core.replies.accept(respond).ok();
 }
 
-/// Answers with an error; `None` when nobody is there to be answered.
-fn refuse(core: &Rc<Core>, receiver: usize, rejection: Option<Rejection>, respond: &mut Respond) {
-    let Some(rejection) = rejection else {
-        Replies::reset(respond);
-        return;
-    };
+fn refuse(core: &Rc<Core>, receiver: usize, rejection: Rejection, respond: &mut Respond) {
     core.count_rejection(receiver, &rejection);
     let answered = match rejection.http {
         Some(status) => Replies::refuse_http(respond, status),
@@ -317,25 +328,18 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Counts a call that waits for its answer, so that a drain leaves its connection open.
-struct ActiveCall<'a>(Option<&'a Cell<usize>>);
+/// Counts a call that waits for the upstream's answer, so that a drain leaves its connection open.
+struct AwaitedResult<'a>(&'a Cell<usize>);
 
-impl<'a> ActiveCall<'a> {
-    fn new(core: &'a Rc<Core>) -> Self {
-        core.waiting_calls.set(core.waiting_calls.get() + 1);
-        Self(Some(&core.waiting_calls))
-    }
-
-    /// It was answered.
-    fn settled(&mut self) {
-        if let Some(waiting) = self.0.take() {
-            waiting.set(waiting.get() - 1);
-        }
+impl<'a> AwaitedResult<'a> {
+    fn new(awaited: &'a Cell<usize>) -> Self {
+        awaited.set(awaited.get() + 1);
+        Self(awaited)
     }
 }
 
-impl Drop for ActiveCall<'_> {
+impl Drop for AwaitedResult<'_> {
     fn drop(&mut self) {
-        self.settled();
+        self.0.set(self.0.get() - 1);
     }
 }

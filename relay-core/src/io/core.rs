@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -23,11 +23,11 @@ use super::shared::{Command, ReceiverShared, Shared};
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
 use crate::limits::{
-    BLOCKED_LOOK_INTERVAL, DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX,
-    INLINE_COPY_BYTES_MAX,
+    BLOCK_WAIT_MAX, DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX, FULL_LOOK_INTERVAL,
+    INLINE_COPY_BYTES_MAX, REFUSE_WAIT_MAX,
 };
 use crate::otlp::FramedRequest;
-use crate::stats::ReceiverCounters;
+use crate::stats::{ReceiverCounters, RejectReason};
 
 /// What the tasks of one core share.
 pub(crate) struct Core {
@@ -36,7 +36,9 @@ pub(crate) struct Core {
     pub(crate) intakes: Vec<Rc<Intake>>,
     pub(crate) replies: Replies,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) waiting_calls: Cell<usize>,
+    pub(crate) awaited_results: Cell<usize>,
+    // Set when the drain has given up what is left: nothing is taken any more.
+    over: Cell<bool>,
     log: Rc<LogLimit>,
 }
 
@@ -97,7 +99,8 @@ async fn work(
         intakes,
         replies: Replies::new(),
         phase: phase_seen,
-        waiting_calls: Cell::new(0),
+        awaited_results: Cell::new(0),
+        over: Cell::new(false),
         log,
     });
     for (receiver, listener) in listeners.into_iter().enumerate() {
@@ -160,13 +163,14 @@ impl Core {
         if items == 0 {
             return Ok(Offered::Queued { items });
         }
-        let blocked = |intake: &Rc<Intake>| {
-            !last && intake.upstream.config.on_full == OnFull::Block && intake.admit(&request).is_err()
-        };
-        if self.routed(routes).any(blocked) {
-            return Ok(Offered::Blocked(request));
+        if self.over.get() {
+            // Nobody would send it any more.
+            return Err(Rejection::full(RejectReason::QueueFull, items));
         }
         let shared = routes.len() > 1;
+        if !last && self.routed(routes).any(|intake| intake.admit(&request).is_err()) {
+            return Ok(Offered::Blocked(request));
+        }
         let request = if shared { own_copy(request) } else { request };
         let (mut refused, mut receipt) = (None, None);
         for intake in self.routed(routes) {
@@ -189,17 +193,24 @@ impl Core {
         }
     }
 
-    /// Resolves when it is worth offering a refused request again.
+    /// Resolves when it is worth asking again whether there is room.
     pub(crate) async fn room(&self, receiver: usize) {
         let routes = self.receiver(receiver).map(|receiver| &receiver.routes[..]).unwrap_or_default();
-        let blocking = self.routed(routes).find(|intake| intake.upstream.config.on_full == OnFull::Block);
-        let look_again = tokio::time::sleep(BLOCKED_LOOK_INTERVAL);
-        match blocking {
+        let look_again = tokio::time::sleep(FULL_LOOK_INTERVAL);
+        match self.routed(routes).next() {
             Some(intake) => {
                 tokio::select! { () = intake.upstream.room.notified() => {} () = look_again => {} }
             }
             None => look_again.await,
         }
+    }
+
+    /// How long a call of `receiver` whose sender gives it `timeout` waits for room.
+    pub(crate) fn wait_for_room_max(&self, receiver: usize, timeout: Option<Duration>) -> Duration {
+        let routes = self.receiver(receiver).map(|receiver| &receiver.routes[..]).unwrap_or_default();
+        let blocks = self.routed(routes).any(|intake| intake.upstream.config.on_full == OnFull::Block);
+        let wait = if blocks { BLOCK_WAIT_MAX } else { REFUSE_WAIT_MAX };
+        timeout.map_or(wait, |timeout| timeout.min(wait))
     }
 
     pub(crate) fn count_rejection(&self, receiver: usize, rejection: &Rejection) {
@@ -284,19 +295,24 @@ async fn drain(
         }
     }
     let connections_until = clock::now() + DRAIN_CONNECTIONS_MAX;
-    loop {
+    let in_time = loop {
         core.intakes.iter().for_each(|intake| intake.upstream.lanes.wake(core.number));
         tokio::time::sleep(DRAIN_LOOK_INTERVAL).await;
         let now = clock::now();
         let connections =
             core.shared.cores.get(core.number).map_or(0, |c| c.connections.load(Ordering::Relaxed));
-        let quiet = connections == 0 || (core.waiting_calls.get() == 0 && now >= connections_until);
-        if (quiet && senders.iter().all(|sender| sender.is_idle())) || now >= deadline {
-            break;
+        let quiet = connections == 0 || (core.awaited_results.get() == 0 && now >= connections_until);
+        if quiet && senders.iter().all(|sender| sender.is_idle()) {
+            break true;
         }
-    }
+        if now >= deadline {
+            break false;
+        }
+    };
+    core.over.set(true);
     phase.send(Phase::Over).ok();
-    for intake in &core.intakes {
+    // A core that is done early holds nothing itself, and what it would find here are other cores' batches.
+    for intake in core.intakes.iter().filter(|_| !in_time) {
         while let Some(batch) = intake.next(true) {
             batch.drop_for(DropReason::ShutdownDeadline);
         }

@@ -20,6 +20,10 @@ use crate::upstream::Outcome;
 /// The body of a call as h2 writes it: the message's prefix, then the rope as it is.
 pub(crate) type Body = Chain<Bytes, RopeReader>;
 
+/// OTLP Exporter specification, "User Agent": the exporter's name and version, after those of the product.
+const USER_AGENT_VALUE: &str =
+    concat!("relayd/", env!("CARGO_PKG_VERSION"), " OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"));
+
 /// A header that was configured and is none.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TemplateError {
@@ -48,7 +52,7 @@ impl Template {
         let mut headers = HeaderMap::new();
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("relayd/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         if let Ok(timeout) = HeaderValue::try_from(format_timeout(config.timeout)) {
             headers.insert(HeaderName::from_static("grpc-timeout"), timeout);
         }

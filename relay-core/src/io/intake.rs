@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::clock;
 use super::shared::UpstreamShared;
-use crate::batch::{Batch, BatchBuilder, ReceiptSender, held_bytes};
+use crate::batch::{Batch, BatchBuilder, DropReason, ReceiptSender, Settled, held_bytes};
 use crate::edit::{SplitLimit, split};
 use crate::otlp::FramedRequest;
 use crate::queue::Full;
@@ -80,12 +80,15 @@ impl Intake {
         }
         let cut = split(&request, SplitLimit { bytes_max: limits.bytes_max, items_max: limits.items_max });
         builder.drop_too_large(cut.dropped_items);
-        let mut receipt = receipt.filter(|_| cut.dropped_items == 0);
-        let last = cut.requests.len().saturating_sub(1);
-        for (at, piece) in cut.requests.into_iter().enumerate() {
-            // The last piece answers for all: it is sent last.
-            let receipt = if at == last { receipt.take() } else { None };
-            self.add(&mut builder, piece, receipt, shared);
+        // The request is delivered when all its pieces are; spans that are in none of them are lost already.
+        let lost = usize::from(cut.dropped_items > 0 || cut.requests.is_empty());
+        let mut receipts =
+            receipt.map(|receipt| receipt.split(cut.requests.len() + lost)).unwrap_or_default();
+        for piece in cut.requests {
+            self.add(&mut builder, piece, receipts.pop(), shared);
+        }
+        for receipt in receipts {
+            receipt.settle(Settled::Dropped(DropReason::SpanTooLarge));
         }
     }
 

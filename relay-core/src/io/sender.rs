@@ -101,7 +101,12 @@ impl Sender {
                 self.call_ended.notified().await;
                 continue;
             }
-            let drain = *self.phase.borrow() != Phase::Running;
+            let phase = *self.phase.borrow();
+            if phase == Phase::Over {
+                // What is left is given up by the drain; what other cores still send must not be taken from them.
+                return std::future::pending().await;
+            }
+            let drain = phase != Phase::Running;
             let next = self.intake.next(drain).or_else(|| {
                 lanes.set_idle(core, true);
                 self.intake.next(drain)
@@ -176,16 +181,21 @@ impl Sender {
             if throttled {
                 self.hold_until.set(self.hold_until.get().max(Some(at)));
             }
-            self.wait_until(at).await;
+            tokio::select! {
+                () = self.wait_until(at) => {}
+                () = &mut over => return Decision::Drop(DropReason::ShutdownDeadline),
+            }
         }
     }
 
     /// Waits until `at`, but not longer than a drain allows from the moment it begins.
     async fn wait_until(&self, at: Instant) {
         let mut phase = self.phase.clone();
+        // `drop`: what `wait_for` returns is a read lock, and holding it over the sleep below would block the drain.
+        let draining = async { phase.wait_for(|phase| *phase != Phase::Running).await.map(drop) };
         tokio::select! {
             () = clock::sleep_until(at) => {}
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => {
+            _ = draining => {
                 clock::sleep_until(at.min(clock::now() + DRAIN_RETRY_DELAY_MAX)).await;
             }
         }
@@ -201,9 +211,10 @@ impl Sender {
         }
         let give_up_at =
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
-        let Some(send) = channel.ready(give_up_at).await else {
+        let Some((send, generation)) = channel.ready(give_up_at).await else {
             return Outcome::Lost { cause: "no connection to the upstream".to_owned() };
         };
+        let answers = channel.answers();
         match tokio::time::timeout(self.attempt_timeout, export(send, template, message)).await {
             Ok(outcome) => {
                 if !matches!(outcome, Outcome::Lost { .. }) {
@@ -211,7 +222,12 @@ impl Sender {
                 }
                 outcome
             }
-            Err(_) => Outcome::Lost { cause: format!("no answer within {:?}", self.attempt_timeout) },
+            Err(_) => {
+                if channel.answers() == answers {
+                    channel.leave(generation);
+                }
+                Outcome::Lost { cause: format!("no answer within {:?}", self.attempt_timeout) }
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! Exact accounting of what is held: a [`Budget`] is the bound, a [`Charge`] is a share of it that gives itself back.
 //!
-//! Mostly it counts bytes; a queue's bound in requests or items is a budget too. What is charged is what is *held* (a whole arena block, a whole receive buffer), not the bytes that are visible
-//! through a slice. No path may subtract from a budget by hand: a charge is returned by dropping it.
+//! Mostly it counts bytes; a queue's bound in requests or items is a budget too. What is charged is what is *held* (a
+//! whole arena block, a whole receive buffer), not the bytes that are visible through a slice. No path may subtract from
+//! a budget by hand: a charge is returned by dropping it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct Budget {
     units_max: usize,
-    // 0 <= used; used <= units_max except for `Charge::grow_past`, whose overshoot is one arena block per open batch.
+    // units_max <= burst_max.
+    burst_max: usize,
+    // 0 <= used <= burst_max, but for `Charge::grow_past`, whose overshoot is one request per core.
     used: AtomicUsize,
     parent: Option<Arc<Self>>,
 }
@@ -18,13 +21,20 @@ pub struct Budget {
 impl Budget {
     /// A budget of `units_max` units that stands alone.
     pub fn new(units_max: usize) -> Arc<Self> {
-        Arc::new(Self { units_max, used: AtomicUsize::new(0), parent: None })
+        Self::with_burst(units_max, units_max)
     }
 
-    /// A budget of `units_max` units whose charges also count in `parent`.
+    /// A budget of `units_max` units that one charge may exceed, up to `burst_max` in all, while the others hold no more
+    /// than half of `units_max`: room for one very large request without room for many.
+    pub fn with_burst(units_max: usize, burst_max: usize) -> Arc<Self> {
+        let burst_max = burst_max.max(units_max);
+        Arc::new(Self { units_max, burst_max, used: AtomicUsize::new(0), parent: None })
+    }
+
+    /// A budget of `units_max` units whose charges also count in `parent`, with the burst of the parent.
     pub fn child(parent: &Arc<Self>, units_max: usize) -> Arc<Self> {
-        let parent = Some(Arc::clone(parent));
-        Arc::new(Self { units_max, used: AtomicUsize::new(0), parent })
+        let burst_max = units_max + (parent.burst_max - parent.units_max);
+        Arc::new(Self { units_max, burst_max, used: AtomicUsize::new(0), parent: Some(Arc::clone(parent)) })
     }
 
     /// The bound.
@@ -40,13 +50,12 @@ impl Budget {
 
     /// Whether `units` more would fit now, here and in every parent. Reserves nothing.
     pub fn has_room(&self, units: usize) -> bool {
-        let here = self.used().saturating_add(units) <= self.units_max;
-        here && self.parent.as_ref().is_none_or(|parent| parent.has_room(units))
+        self.fits(self.used(), units) && self.parent.as_ref().is_none_or(|parent| parent.has_room(units))
     }
 
     /// Takes `units` of the budget, or `None` when they do not fit here or in a parent.
     pub fn try_charge(self: &Arc<Self>, units: usize) -> Option<Charge> {
-        self.try_add(units).then(|| Charge { budget: Arc::clone(self), units })
+        self.try_add(0, units).then(|| Charge { budget: Arc::clone(self), units })
     }
 
     /// A charge of nothing, to be grown later.
@@ -54,10 +63,17 @@ impl Budget {
         Charge { budget: Arc::clone(self), units: 0 }
     }
 
-    fn try_add(&self, units: usize) -> bool {
+    /// Whether a charge of `own` units fits beside the `others`.
+    fn fits(&self, others: usize, own: usize) -> bool {
+        let all = others.saturating_add(own);
+        all <= self.units_max || (others <= self.units_max / 2 && all <= self.burst_max)
+    }
+
+    /// Adds `units` to a charge of `own`, which is counted already.
+    fn try_add(&self, own: usize, units: usize) -> bool {
         let before = self.used.fetch_add(units, Ordering::Relaxed);
-        let fits = before.checked_add(units).is_some_and(|after| after <= self.units_max);
-        if fits && self.parent.as_ref().is_none_or(|parent| parent.try_add(units)) {
+        let fits = self.fits(before.saturating_sub(own), own.saturating_add(units));
+        if fits && self.parent.as_ref().is_none_or(|parent| parent.try_add(own, units)) {
             return true;
         }
         self.used.fetch_sub(units, Ordering::Relaxed);
@@ -96,7 +112,7 @@ impl Charge {
     /// Takes `units` more if they fit; says whether they did.
     #[must_use]
     pub fn try_grow(&mut self, units: usize) -> bool {
-        let grown = self.budget.try_add(units);
+        let grown = self.budget.try_add(self.units, units);
         if grown {
             self.units += units;
         }
@@ -163,6 +179,22 @@ mod tests {
         assert_eq!(budget.used(), 6);
         drop(all);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn one_large_charge_may_exceed_the_bound_many_may_not() {
+        let parent = Budget::with_burst(100, 300);
+        let budget = Budget::child(&parent, 100);
+        let small = budget.try_charge(50).unwrap();
+        let mut large = budget.try_charge(10).unwrap();
+        assert!(large.try_grow(240) && !large.try_grow(1), "300 in all");
+        assert!(!budget.has_room(1), "the others hold more than half now");
+        drop(large);
+        let more = budget.try_charge(1).unwrap();
+        assert!(!budget.has_room(60), "51 are more than half of 100");
+        drop((small, more));
+        assert!(budget.has_room(300) && !budget.has_room(301));
+        assert_eq!(parent.used(), 0);
     }
 
     #[test]
