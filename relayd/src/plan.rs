@@ -26,8 +26,8 @@ pub(crate) struct Plan {
     pub(crate) upstreams: Vec<UpstreamConfig>,
     /// What each upstream stands for, in the same order.
     pub(crate) about: Vec<About>,
-    /// The byte budget.
-    pub(crate) held_bytes_max: usize,
+    /// The byte budget that `memory_limiter` asks for; without it relay-core's own, which one large request may exceed.
+    pub(crate) held_bytes_max: Option<usize>,
     /// What the user probably expects and does not get, a line each.
     pub(crate) notices: Vec<String>,
 }
@@ -104,7 +104,7 @@ pub(crate) fn make(
         receivers: Vec::new(),
         upstreams: Vec::new(),
         about: Vec::new(),
-        held_bytes_max: config.memory_limit_bytes.unwrap_or(core_limits::HELD_BYTES_MAX),
+        held_bytes_max: config.memory_limit_bytes,
         notices: Vec::new(),
     };
     for (pipeline, exporter) in pairs(config) {
@@ -125,7 +125,8 @@ pub(crate) fn make(
                 .map(|batch| batch.id.clone()),
             queue: upstream.queue,
             // Every upstream gets an equal share (RelayBuilder::held_bytes_max).
-            held_bytes_max: plan.held_bytes_max / pairs(config).count().max(1),
+            held_bytes_max: plan.held_bytes_max.unwrap_or(core_limits::HELD_BYTES_MAX)
+                / pairs(config).count().max(1),
         });
         plan.upstreams.push(upstream);
     }

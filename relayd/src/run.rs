@@ -112,7 +112,10 @@ async fn serve(
 }
 
 fn start_relay(plan: Plan) -> Result<RelayHandle, String> {
-    let mut builder = Relay::builder().held_bytes_max(plan.held_bytes_max);
+    let mut builder = Relay::builder();
+    if let Some(bytes) = plan.held_bytes_max {
+        builder = builder.held_bytes_max(bytes);
+    }
     for upstream in plan.upstreams {
         builder = builder.upstream(upstream);
     }

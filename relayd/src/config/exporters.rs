@@ -103,12 +103,18 @@ fn read_otlp(mut section: Section<'_>, diag: &Diagnostics) -> Option<OtlpExporte
     let retry = section.section("retry_on_failure").map_or_else(Retry::default, queue::read_retry);
     let queue =
         section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
-    section.advisory("balancer_name", "relayd sends each request to the less busy of two addresses");
+    section.advisory(
+        "balancer_name",
+        "this version keeps one connection per core, to the first address of the name that answers",
+    );
     section.advisory("keepalive", "relayd notices dead upstreams by itself");
     section.advisory("read_buffer_size", "relayd sizes its buffers by what arrives");
     section.advisory("write_buffer_size", "relayd writes payloads from where they were received");
     if section.bool("wait_for_ready") == Some(true) {
-        section.advisory("wait_for_ready", "relayd always waits for a connection, up to timeout");
+        section.advisory(
+            "wait_for_ready",
+            "relayd always waits for a connection, as long as retry_on_failure goes on",
+        );
     }
     section.refuse("batcher", "use sending_queue.batch");
     section.refuse("auth", "authentication is not in this version; a fixed token can stand in headers");
