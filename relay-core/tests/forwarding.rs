@@ -1,5 +1,7 @@
 //! A whole relay between testkit's senders and its scripted collector (tonic): what is sent arrives, merged, once.
 
+#![cfg(test)]
+
 mod support;
 
 use std::time::Duration;
@@ -141,9 +143,9 @@ fn an_upstream_that_comes_and_goes_loses_nothing() {
     for round in 0..5 {
         assert_ok(&send_all(endpoint(&relay), (0..20).map(|n| encoded(5, round * 100 + n))));
         if round % 2 == 0 {
-            collector.restart()
+            collector.restart();
         } else {
-            collector.stop()
+            collector.stop();
         }
         std::thread::sleep(Duration::from_millis(150));
     }

@@ -1,6 +1,8 @@
 //! Framing held against prost: what prost takes, framing takes, with the same number of spans; and no input
 //! makes it panic or allocate. The oracle shares no code with it.
 
+#![cfg(test)]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use relay_core::otlp::{FramedRequest, RawRequest};
@@ -92,9 +94,8 @@ proptest! {
 /// Scenario: a sender dies in the middle of a message, at every possible byte.
 #[test]
 fn every_truncation_of_twenty_samples_agrees_with_prost() {
-    for sample in 0..20_u64 {
-        let message =
-            encode_permuted(&kube_like_request(1 + sample as usize % 4, sample), sample, sample % 2 == 0);
+    for (spans, sample) in [1, 2, 3, 4].into_iter().cycle().zip(0..20_u64) {
+        let message = encode_permuted(&kube_like_request(spans, sample), sample, sample % 2 == 0);
         for end in 0..=message.len() {
             check_any_bytes(&message[..end], sample);
         }

@@ -1,5 +1,8 @@
-//! Proves what relay-core says about copies: between the slices handed over by the receive side and the ranges given to
-//! the socket no payload byte of a request of `INLINE_COPY_BYTES_MAX` or more is copied, and each smaller one is copied once.
+//! Proves what relay-core says about copies: between the slices handed over by the receive side and the
+//! ranges given to the socket no payload byte of a request of `INLINE_COPY_BYTES_MAX` or more is copied, and
+//! each smaller one is copied once.
+
+#![cfg(test)]
 
 mod support;
 
@@ -73,7 +76,8 @@ fn total(ranges: &[Span]) -> usize {
     ranges.iter().map(Range::len).sum()
 }
 
-/// From DATA frames through batching to the ranges of DATA frames: large requests are written from where they arrived.
+/// From DATA frames through batching to the ranges of DATA frames: large requests are written from where they
+/// arrived.
 #[test]
 fn a_large_request_is_written_from_the_memory_it_came_in() {
     let _alone = alone();
@@ -89,8 +93,9 @@ fn a_large_request_is_written_from_the_memory_it_came_in() {
     }
 }
 
-/// Scenario: several large requests and runs of small ones in one batch. The large ones lie where they came; the small ones
-/// of a run lie in the arena behind one another, and no more memory than the arena was allocated for them.
+/// Scenario: several large requests and runs of small ones in one batch. The large ones lie where they came;
+/// the small ones of a run lie in the arena behind one another, and no more memory than the arena was
+/// allocated for them.
 #[test]
 fn small_requests_are_copied_once_into_contiguous_memory() {
     let _alone = alone();
@@ -119,16 +124,16 @@ fn small_requests_are_copied_once_into_contiguous_memory() {
     for run in [&runs[0], &runs[2], &runs[4]] {
         assert!(!lies_in(run, &sources) && !lies_in(run, &copied_from), "in the arena");
     }
-    // A second copy of the small ones would have to lie somewhere: beside the arena's one block only the lists of parts and
-    // ranges were allocated.
+    // A second copy of the small ones would have to lie somewhere: beside the arena's one block only the
+    // lists of parts and ranges were allocated.
     let small_bytes: usize = small.iter().map(|body| body.len() - 5).sum();
     let arena_bytes = relay_core::limits::ARENA_BLOCK_BYTES_MIN;
     assert!(small_bytes < arena_bytes, "the scenario fits into one block: {small_bytes}");
     assert!(counts.allocated_bytes < (arena_bytes + small_bytes) as u64, "{counts:?}");
 }
 
-/// Splitting inside a request: runs of spans lie in the source, only tags and lengths of the containers are new; as
-/// `edit::split` gives it and as a sealed batch that an upstream has refused is cut.
+/// Splitting inside a request: runs of spans lie in the source, only tags and lengths of the containers are
+/// new; as `edit::split` gives it and as a sealed batch that an upstream has refused is cut.
 #[test]
 fn a_split_request_is_written_from_the_memory_it_came_in() {
     let _alone = alone();
@@ -196,8 +201,9 @@ fn recorded(sink: &Recorder) -> Vec<Span> {
     runs(&sink.0.lock().unwrap().iter().map(|piece| span_of(piece)).collect::<Vec<_>>())
 }
 
-/// The whole relay: what an upstream is handed of a large request are the bytes that were submitted, where they were
-/// submitted; split where it is larger than the upstream takes; the same memory for each of several upstreams.
+/// The whole relay: what an upstream is handed of a large request are the bytes that were submitted, where
+/// they were submitted; split where it is larger than the upstream takes; the same memory for each of several
+/// upstreams.
 #[test]
 fn a_submitted_request_reaches_every_upstream_in_place() {
     let _alone = alone();
@@ -261,9 +267,10 @@ fn relayed_bytes_per_byte(inline_copy_bytes_max: usize, payload: &Bytes, calls: 
     })
 }
 
-/// Over real sockets, by allocation: bytes cannot be copied without memory to copy them to. Per 16 KiB DATA frame h2 asks for
-/// at most one 8 KiB receive buffer and once for its growth to the frame's size, which is 1.5 bytes per byte; a copy of the
-/// payload anywhere in the relay would make it 2.5. That the measure would notice is shown by a relay told to copy.
+/// Over real sockets, by allocation: bytes cannot be copied without memory to copy them to. Per 16 KiB DATA
+/// frame h2 asks for at most one 8 KiB receive buffer and once for its growth to the frame's size, which is
+/// 1.5 bytes per byte; a copy of the payload anywhere in the relay would make it 2.5. That the measure would
+/// notice is shown by a relay told to copy.
 #[test]
 fn a_large_request_costs_receive_buffers_and_no_copy() {
     let _alone = alone();

@@ -1,4 +1,5 @@
-//! Who is answered: a [`Receipt`] is held by whoever handed a request in, its [`ReceiptSender`] travels with the part.
+//! Who is answered: a [`Receipt`] is held by whoever handed a request in, its [`ReceiptSender`] travels with
+//! the part.
 //!
 //! An acknowledgement is a value that travels back; nothing down the path of the data calls upwards.
 
@@ -41,8 +42,8 @@ impl ReceiptSender {
         }
     }
 
-    /// Makes `count` senders out of this one, for a request that was cut: the receipt is answered when all of them are,
-    /// as delivered only if all say so.
+    /// Makes `count` senders out of this one, for a request that was cut: the receipt is answered when all of
+    /// them are, as delivered only if all say so.
     pub(crate) fn split(self, count: usize) -> Vec<Self> {
         let of = match self.0 {
             Answer::Whole(sender) => Arc::new(Pieces { sender: Some(sender), lost: OnceLock::new() }),

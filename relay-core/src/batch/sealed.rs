@@ -132,7 +132,8 @@ impl Batch {
         let cut = split(&request, SplitLimit { bytes_max, items_max: u64::MAX });
         self.ledger.drop_items(DropReason::SpanTooLarge, cut.dropped_items.min(self.items));
         self.items -= cut.dropped_items.min(self.items);
-        let (share, last) = (self.charge.units() / cut.requests.len().max(1), cut.requests.len().saturating_sub(1));
+        let (share, last) =
+            (self.charge.units() / cut.requests.len().max(1), cut.requests.len().saturating_sub(1));
         let mut batches = Vec::with_capacity(cut.requests.len());
         for (at, request) in cut.requests.into_iter().enumerate() {
             batches.push(self.carve(request, if at == last { usize::MAX } else { share }));
@@ -153,7 +154,8 @@ impl Batch {
 
     fn carve(&mut self, request: FramedRequest, held_bytes: usize) -> Self {
         let items = request.items().min(self.items);
-        let places = self.places.as_mut().map(|places| places.split_off(share(places.units(), items, self.items)));
+        let places =
+            self.places.as_mut().map(|places| places.split_off(share(places.units(), items, self.items)));
         self.items -= items;
         let part = Part { bytes: request.segments().len(), items };
         Self {

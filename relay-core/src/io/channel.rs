@@ -28,6 +28,8 @@ pub(crate) struct Channel {
     dice: Rc<Dice>,
     state: RefCell<State>,
     reconnect: Cell<Reconnect>,
+    // When the next dial may be; None after an answered call.
+    not_before: Cell<Option<Instant>>,
     answers: Cell<u64>,
     changed: Notify,
     about: usize,
@@ -55,6 +57,7 @@ impl Channel {
             dice,
             state: RefCell::new(State::Idle),
             reconnect: Cell::new(Reconnect::default()),
+            not_before: Cell::new(None),
             answers: Cell::new(0),
             changed: Notify::new(),
             about,
@@ -76,7 +79,10 @@ impl Channel {
 
     /// A call was answered, with whatever status: the upstream is alive.
     pub(crate) fn answered(&self) {
-        self.reconnect.set(Reconnect::default());
+        let mut reconnect = self.reconnect.get();
+        reconnect.answered();
+        self.reconnect.set(reconnect);
+        self.not_before.set(None);
         self.answers.set(self.answers.get().wrapping_add(1));
     }
 
@@ -143,11 +149,10 @@ impl Channel {
         self.changed.notify_waiters();
     }
 
-    fn back_off(&self) -> Instant {
+    fn back_off(&self) {
         let mut reconnect = self.reconnect.get();
-        let at = reconnect.failed(clock::now(), self.dice.roll());
+        self.not_before.set(Some(reconnect.failed(clock::now(), self.dice.roll())));
         self.reconnect.set(reconnect);
-        at
     }
 }
 
@@ -163,15 +168,20 @@ impl Drop for Waiting {
 }
 
 async fn dial(channel: Rc<Channel>) {
-    if channel.reconnect.get().failures() > 0 {
-        clock::sleep_until(channel.back_off()).await;
-    }
-    while channel.is_wanted() {
-        match tokio::time::timeout(limits::CONNECT_TIMEOUT, connect(&channel.endpoint)).await {
+    loop {
+        if let Some(at) = channel.not_before.get() {
+            clock::sleep_until(at).await;
+        }
+        if !channel.is_wanted() {
+            channel.set(State::Idle);
+            return;
+        }
+        let dialled = tokio::time::timeout(limits::CONNECT_TIMEOUT, connect(&channel.endpoint)).await;
+        // Also after a success: until a call is answered on it, the next dial is a repeated one.
+        channel.back_off();
+        match dialled {
             Ok(Ok((send, connection))) => {
                 channel.counters.connects.add(1);
-                // Until a call is answered, the next dial counts as a repeated one.
-                channel.back_off();
                 let generation = channel.counters.connects.get();
                 channel.set(State::Ready { send, generation });
                 tokio::task::spawn_local(drive(Rc::clone(&channel), connection, generation));
@@ -180,9 +190,7 @@ async fn dial(channel: Rc<Channel>) {
             Ok(Err(error)) => log_failure(&channel, &error.to_string()),
             Err(_) => log_failure(&channel, "timed out"),
         }
-        clock::sleep_until(channel.back_off()).await;
     }
-    channel.set(State::Idle);
 }
 
 async fn drive(channel: Rc<Channel>, connection: h2::client::Connection<TcpStream, Body>, generation: u64) {

@@ -1,4 +1,5 @@
-//! HTTP/2 frames by hand (RFC 9113, section 6), for peers that no library would be. Must never correct what it is given.
+//! HTTP/2 frames by hand (RFC 9113, section 6), for peers that no library would be. Must never correct what
+//! it is given.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -81,7 +82,8 @@ pub(crate) fn is_ended(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Sends `bytes` again and again, `times` times or until the peer has ended the connection; says whether it has.
+/// Sends `bytes` again and again, `times` times or until the peer has ended the connection; says whether it
+/// has.
 pub(crate) fn flood(mut stream: TcpStream, times: usize, mut bytes: impl FnMut(usize) -> Vec<u8>) -> bool {
     let mut reading = stream.try_clone().unwrap();
     // Somebody must read what comes back, or the peer would be right to stop reading.

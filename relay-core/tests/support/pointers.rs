@@ -20,8 +20,9 @@ pub(crate) fn lies_in(inner: &Span, sources: &[Span]) -> bool {
     sources.iter().any(|source| source.start <= inner.start && inner.end <= source.end)
 }
 
-/// Reads `body` as h2 does: DATA frame by DATA frame, each written with up to 16 ranges at a time (the number that
-/// `Take::chunks_vectored` gives). Returns the ranges that the socket is handed, in order, none of them empty.
+/// Reads `body` as h2 does: DATA frame by DATA frame, each written with up to 16 ranges at a time (the number
+/// that `Take::chunks_vectored` gives). Returns the ranges that the socket is handed, in order, none of them
+/// empty.
 pub(crate) fn written_ranges(mut body: impl Buf) -> Vec<Span> {
     let mut ranges = Vec::new();
     while body.has_remaining() {
@@ -52,7 +53,8 @@ pub(crate) fn runs(ranges: &[Span]) -> Vec<Span> {
     runs
 }
 
-/// A body cut as DATA frames cut it; every piece a slice of `body`, as h2 hands out slices of its receive buffers.
+/// A body cut as DATA frames cut it; every piece a slice of `body`, as h2 hands out slices of its receive
+/// buffers.
 pub(crate) fn data_frames(body: &Bytes) -> Vec<Bytes> {
     (0..body.len()).step_by(FRAME_BYTES).map(|at| body.slice(at..body.len().min(at + FRAME_BYTES))).collect()
 }

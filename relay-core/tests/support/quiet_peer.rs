@@ -1,5 +1,6 @@
-//! An OTLP/gRPC upstream that runs on the caller's own runtime and keeps nothing: for tests that count what the relay's
-//! threads allocate, where a collector on a thread of its own would be counted too. Must never look into a message.
+//! An OTLP/gRPC upstream that runs on the caller's own runtime and keeps nothing: for tests that count what
+//! the relay's threads allocate, where a collector on a thread of its own would be counted too. Must never
+//! look into a message.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};

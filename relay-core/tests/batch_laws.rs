@@ -1,0 +1,218 @@
+//! The laws of batching, by random requests and random cuts: what goes in comes out in order, items and
+//! charges add up, and every receipt is answered once and truthfully. prost is the oracle.
+
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use relay_core::batch::{Batch, BatchBuilder, BatchLimits, DropReason, Ledger, Places, Receipt, Settled};
+use relay_core::otlp::RawRequest;
+use relay_core::queue::Budget;
+use relay_core::wire::Segments;
+use testkit::generate::arb_request;
+use testkit::oracle::{ExportTraceServiceRequest, FlatSpan, decode, flatten, flatten_all};
+use testkit::permute::encode_permuted;
+
+/// What may happen to the batches before they are settled, each to one of them.
+#[derive(Clone, Debug)]
+enum Cut {
+    Bisect(Index),
+    /// To this share of its bytes, in percent.
+    Split(Index, usize),
+}
+
+/// How a batch ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Delivered,
+    Rejected,
+    /// Dropped without a word, as by a task that is cancelled.
+    Abandoned,
+}
+
+fn arb_cuts() -> impl Strategy<Value = Vec<Cut>> {
+    let cut = prop_oneof![
+        any::<Index>().prop_map(Cut::Bisect),
+        (any::<Index>(), 10..110_usize).prop_map(|(at, percent)| Cut::Split(at, percent)),
+    ];
+    vec(cut, 0..6)
+}
+
+fn arb_end() -> impl Strategy<Value = End> {
+    prop_oneof![4 => Just(End::Delivered), 1 => Just(End::Rejected), 1 => Just(End::Abandoned)]
+}
+
+struct Bench {
+    budget: Arc<Budget>,
+    places: Places,
+    ledger: Arc<Ledger>,
+    builder: BatchBuilder,
+}
+
+impl Bench {
+    fn new(inline_copy_bytes_max: usize, in_items: bool) -> Self {
+        let limits = BatchLimits {
+            bytes_max: 1 << 20,
+            items_max: u64::MAX,
+            items_target: u64::MAX,
+            inline_copy_bytes_max,
+        };
+        let (budget, ledger) = (Budget::new(usize::MAX), Arc::new(Ledger::default()));
+        let places = Places { budget: Budget::new(usize::MAX), in_items };
+        let builder = BatchBuilder::new(limits, &budget, Some(places.clone()), Arc::clone(&ledger));
+        Self { budget, places, ledger, builder }
+    }
+}
+
+fn apply(batches: &mut Vec<Batch>, cut: &Cut) {
+    let (Cut::Bisect(at) | Cut::Split(at, _)) = cut;
+    if batches.is_empty() {
+        return;
+    }
+    let at = at.index(batches.len());
+    let batch = batches.remove(at);
+    let cut = match cut {
+        Cut::Bisect(_) => {
+            let (first, second) = batch.bisect();
+            std::iter::once(first).chain(second).collect()
+        }
+        Cut::Split(_, percent) => {
+            let bytes_max = batch.rope().len() * percent / 100;
+            let cut = batch.split(bytes_max);
+            assert!(cut.iter().all(|batch| batch.rope().len() <= bytes_max), "over the limit");
+            cut
+        }
+    };
+    batches.splice(at..at, cut);
+}
+
+fn spans_of(batches: &[Batch]) -> Vec<FlatSpan> {
+    let requests: Vec<ExportTraceServiceRequest> =
+        batches.iter().map(|batch| decode(&batch.rope().pieces().concat()).unwrap()).collect();
+    flatten_all(&requests)
+}
+
+fn answer(receipt: Receipt) -> Option<Settled> {
+    match pin!(receipt).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(settled) => Some(settled),
+        Poll::Pending => None,
+    }
+}
+
+fn check_parts(batches: &[Batch]) {
+    for batch in batches {
+        let parts = batch.parts();
+        assert_eq!(parts.iter().map(|part| part.bytes).sum::<usize>(), batch.rope().len());
+        assert_eq!(parts.iter().map(|part| part.items).sum::<u64>(), batch.items());
+        let framed = RawRequest::new(batch.rope().slice(0, usize::MAX)).frame().unwrap();
+        assert_eq!(framed.items(), batch.items());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_goes_in_comes_out(
+        requests in vec((arb_request(), any::<u64>(), any::<bool>()), 1..8),
+        cuts in arb_cuts(),
+        ends in vec(arb_end(), 1..8),
+        inline_copy_bytes_max in prop_oneof![Just(0), Just(usize::MAX), 0..500_usize],
+        piece_bytes in prop_oneof![Just(usize::MAX), 1..200_usize],
+        in_items: bool,
+    ) {
+        let mut bench = Bench::new(inline_copy_bytes_max, in_items);
+        let mut expected = Vec::new();
+        let mut receipts = Vec::new();
+        let mut message = Vec::new();
+        for (request, seed, asked) in &requests {
+            let bytes = encode_permuted(request, *seed, true);
+            let segments: Segments = bytes.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
+            let mut receipt = asked.then(Receipt::default);
+            let sender = receipt.as_mut().map(Receipt::sender);
+            bench.builder.push(RawRequest::new(segments).frame().unwrap(), sender);
+            let spans = flatten(request);
+            receipts.extend(receipt.map(|receipt| (receipt, keys(&spans))));
+            expected.extend(spans);
+            message.extend(bytes);
+        }
+        let total = expected.len() as u64;
+        prop_assert_eq!(bench.ledger.counts().enqueued, total);
+        let places = if in_items { expected.len() } else { requests.len() };
+        prop_assert_eq!(bench.places.budget.used(), places);
+
+        let mut batches: Vec<Batch> = bench.builder.seal().into_iter().collect();
+        prop_assert_eq!(batches.iter().flat_map(|b| b.rope().pieces().concat()).collect::<Vec<_>>(), message);
+        prop_assert_eq!(bench.budget.used(), batches.iter().map(Batch::held_bytes).sum::<usize>());
+        let held = bench.budget.used();
+        for cut in &cuts {
+            apply(&mut batches, cut);
+        }
+        check_parts(&batches);
+        let lost = bench.ledger.counts().dropped_for(DropReason::SpanTooLarge);
+        let found = spans_of(&batches);
+        prop_assert_eq!(found.len() as u64 + lost, total);
+        if lost == 0 {
+            prop_assert_eq!(keys(&found), keys(&expected));
+        }
+        prop_assert!(bench.budget.used() <= held, "cutting holds no more");
+        prop_assert_eq!(bench.budget.used(), batches.iter().map(Batch::held_bytes).sum::<usize>());
+        if lost == 0 && cuts.iter().all(|cut| matches!(cut, Cut::Bisect(_))) {
+            prop_assert_eq!((bench.budget.used(), bench.places.budget.used()), (held, places));
+        }
+        if lost == 0 && in_items && cuts.len() == 1 {
+            prop_assert_eq!(bench.places.budget.used(), expected.len());
+        }
+
+        let (mut delivered, mut ended) = (Vec::new(), 0);
+        for (batch, end) in batches.into_iter().zip(ends.iter().cycle()) {
+            ended += batch.items();
+            match end {
+                End::Delivered => {
+                    delivered.extend(spans_of(std::slice::from_ref(&batch)));
+                    batch.deliver(0);
+                }
+                End::Rejected => batch.drop_for(DropReason::Rejected),
+                End::Abandoned => drop(batch),
+            }
+            prop_assert_eq!(bench.ledger.counts().held(), total - lost - ended);
+        }
+        let counts = bench.ledger.counts();
+        prop_assert_eq!((counts.delivered, counts.held()), (delivered.len() as u64, 0));
+        drop(bench.builder);
+        prop_assert_eq!((bench.budget.used(), bench.places.budget.used()), (0, 0));
+        let delivered: BTreeSet<Vec<u8>> = keys(&delivered).into_iter().collect();
+        for (receipt, spans) in receipts {
+            let settled = answer(receipt);
+            prop_assert!(settled.is_some(), "a receipt was never answered");
+            let all = spans.iter().all(|span| delivered.contains(span));
+            prop_assert!(settled != Some(Settled::Delivered) || all, "told delivered, and was not");
+        }
+    }
+
+    /// A partial success: what the upstream has rejected is counted, never more than there was.
+    #[test]
+    fn partial_success_is_counted(request in arb_request(), rejected: u64) {
+        let mut bench = Bench::new(100, true);
+        bench.builder.push(RawRequest::new(testkit::oracle::encode(&request)).frame().unwrap(), None);
+        let items = flatten(&request).len() as u64;
+        if let Some(batch) = bench.builder.seal() {
+            batch.deliver(rejected);
+        }
+        let counts = bench.ledger.counts();
+        prop_assert_eq!(counts.dropped_for(DropReason::PartialSuccess), rejected.min(items));
+        prop_assert_eq!((counts.enqueued, counts.held()), (items, 0));
+    }
+}
+
+fn keys(spans: &[FlatSpan]) -> Vec<Vec<u8>> {
+    spans.iter().map(FlatSpan::key).collect()
+}
