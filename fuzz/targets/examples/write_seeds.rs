@@ -1,0 +1,167 @@
+//! Writes the seeds of the corpora: `cargo run -p relay-fuzz-targets --example write_seeds`. Deterministic; what
+//! fuzz runs found lies beside them under the hash names that libFuzzer gives.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a tool of the tests, on bytes and numbers of our own"
+)]
+
+use std::path::Path;
+
+use testkit::generate::{Xorshift, kube_like_request};
+use testkit::oracle::encode;
+use testkit::payloads::{recorded, reslice};
+use testkit::permute::encode_permuted;
+use testkit::raw::{grpc_message, grpc_message_with, gzip};
+use testkit::wire::put_len_field;
+
+type Seed = (String, Vec<u8>);
+
+fn write(target: &str, name: &str, bytes: &[u8]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), bytes).unwrap();
+}
+
+/// Recorded spans, a few per request, one request per recording and size.
+fn recorded_seeds() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for recorded in recorded() {
+        let request = testkit::oracle::decode(&recorded.bytes).unwrap();
+        for spans in [1, 3] {
+            if let Some(message) = reslice(&request, spans).first()
+                && !seeds
+                    .iter()
+                    .any(|(name, _): &Seed| *name == format!("recorded-{}-{spans}", recorded.name))
+            {
+                seeds.push((format!("recorded-{}-{spans}", recorded.name), message.to_vec()));
+            }
+        }
+    }
+    seeds
+}
+
+fn generated_seeds() -> Vec<Seed> {
+    let generated = (0..8_u64).map(|seed| {
+        let request = kube_like_request(1 + seed as usize % 4, seed);
+        (format!("permuted-{seed}"), encode_permuted(&request, seed, seed % 2 == 1))
+    });
+    generated.chain([("kube-2".to_owned(), encode(&kube_like_request(2, 9)))]).collect()
+}
+
+fn len_field(number: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_len_field(&mut out, number, bytes);
+    out
+}
+
+/// A request with one span of these bytes.
+fn of_span(span: &[u8]) -> Vec<u8> {
+    [2, 2, 1].into_iter().fold(span.to_vec(), |inner, field| len_field(field, &inner))
+}
+
+/// An attribute with a value nested `depth` arrays (field 5) or lists (field 6) deep.
+fn nested(depth: usize, list: bool) -> Vec<u8> {
+    let mut value = vec![0x18, 1];
+    for _ in 0..depth {
+        value = if list {
+            len_field(6, &len_field(1, &len_field(2, &value)))
+        } else {
+            len_field(5, &len_field(1, &value))
+        };
+    }
+    of_span(&len_field(9, &len_field(2, &value)))
+}
+
+/// What nobody sends by accident.
+fn nasty_seeds() -> Vec<Seed> {
+    let small = encode(&kube_like_request(1, 3));
+    let groups = |depth: usize| [vec![0x1b; depth], vec![0x1c; depth]].concat();
+    let twice = [of_span(b"\x2a\x01a"), of_span(b"\x2a\x01b")].concat();
+    let merged_status = of_span(b"\x7a\x03\x12\x01x\x2a\x01n\x7a\x02\x18\x02");
+    let oneof =
+        of_span(&len_field(9, b"\x0a\x01k\x12\x08\x0a\x01s\x18\x01\x2a\x01\x0a\x12\x04\x2a\x02\x0a\x00"));
+    let named: [(&str, Vec<u8>); 26] = [
+        ("truncated-half", small[..small.len() / 2].to_vec()),
+        ("truncated-last", small[..small.len() - 1].to_vec()),
+        ("length-past-end", vec![0x0a, 0x7f, 0]),
+        ("length-max", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".to_vec()),
+        ("overlong-tag", [&b"\x8a\x80\x80\x80\x00\x80\x80\x80\x00"[..], &small].concat()),
+        ("overlong-length", b"\x0a\x82\x80\x80\x80\x80\x80\x80\x80\x80\x00\x12\x00".to_vec()),
+        ("varint-11", b"\x10\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00".to_vec()),
+        ("varint-65-bits", b"\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02".to_vec()),
+        ("field-0", vec![0x02, 0]),
+        ("field-max", b"\xfa\xff\xff\xff\x0f\x00".to_vec()),
+        ("field-over", b"\x82\x80\x80\x80\x10\x00".to_vec()),
+        ("wire-type-6", vec![0x0e]),
+        ("wire-type-7", vec![0x0f]),
+        ("wrong-type", vec![0x08, 1]),
+        ("group", [groups(1), small.clone()].concat()),
+        ("groups-100", groups(100)),
+        ("groups-101", groups(101)),
+        ("group-crossed", vec![0x1b, 0x23, 0x1c, 0x24]),
+        ("group-in-span", of_span(&[groups(3), b"\x2a\x01n".to_vec()].concat())),
+        ("two-spans", twice),
+        ("merged-status", merged_status),
+        ("oneof-many", oneof),
+        ("nested-arrays", nested(30, false)),
+        ("nested-lists", nested(30, true)),
+        ("odd-ids", of_span(b"\x0a\x03abc\x12\x09123456789\x22\x01p")),
+        ("not-utf8", of_span(b"\x2a\x02\xff\xfe\x1a\x01\xc0")),
+    ];
+    named.into_iter().map(|(name, bytes)| (format!("nasty-{name}"), bytes)).collect()
+}
+
+fn requests() -> Vec<Seed> {
+    [recorded_seeds(), generated_seeds(), nasty_seeds()].concat()
+}
+
+/// Calls' bodies, good and bad, and headers.
+fn grpc_seeds() -> Vec<Seed> {
+    let message = encode(&kube_like_request(1, 1));
+    let bodies: [(&str, Vec<u8>); 12] = [
+        ("message", grpc_message(&message).to_vec()),
+        ("empty", vec![0; 5]),
+        ("gzip", grpc_message_with(1, gzip(&message).len() as u32, &gzip(&message)).to_vec()),
+        ("flag-2", grpc_message_with(2, 1, b"x").to_vec()),
+        ("too-large", grpc_message_with(0, u32::MAX, b"x").to_vec()),
+        ("truncated", grpc_message_with(0, 9, b"x").to_vec()),
+        ("trailing", grpc_message_with(0, 1, b"xy").to_vec()),
+        ("two", grpc_message(b"abc").repeat(2)),
+        ("half-prefix", vec![0, 0, 0]),
+        ("timeout", b"99999999H".to_vec()),
+        ("percent", b"50%25 of %C3%BC%zz%4".to_vec()),
+        ("retry-info", retry_info().into_bytes()),
+    ];
+    let all = bodies.into_iter();
+    all.flat_map(|(name, body)| {
+        [0x0f, 0x04].map(|choice| (format!("{name}-{choice}"), [&[choice], &body[..]].concat()))
+    })
+    .collect()
+}
+
+fn retry_info() -> String {
+    let delay = std::time::Duration::from_millis(1500);
+    relay_core::grpc::status_details_with_retry(relay_core::grpc::Code::UNAVAILABLE, "full", delay)
+}
+
+/// The seeds with bytes before them that choose limits and cuts.
+fn with_choices(count: usize) -> Vec<Seed> {
+    let mut random = Xorshift::new(count as u64);
+    let choices = |random: &mut Xorshift| (0..count).map(|_| random.below(256) as u8).collect::<Vec<u8>>();
+    requests().into_iter().map(|(name, bytes)| (name, [choices(&mut random), bytes].concat())).collect()
+}
+
+fn main() {
+    for (target, seeds) in [
+        ("wire", requests()),
+        ("framing", requests()),
+        ("views_against_prost", requests()),
+        ("grpc_messages", grpc_seeds()),
+        ("concat", with_choices(2)),
+        ("split", with_choices(4)),
+    ] {
+        seeds.iter().for_each(|(name, bytes)| write(target, name, bytes));
+    }
+}
