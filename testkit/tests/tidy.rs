@@ -1,5 +1,7 @@
 //! The law without a law-giver: file sizes, headers, import directions, leftovers, and the truth of ARCHITECTURE.md.
 
+#![cfg(test)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -17,7 +17,7 @@
 mod grpc;
 mod merging;
 mod reading;
-mod rebuild;
+pub mod rebuild;
 
 pub use grpc::grpc_messages;
 pub use merging::{concat, split};

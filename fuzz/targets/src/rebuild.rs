@@ -36,7 +36,7 @@ fn id_bytes(id: Result<Option<Vec<u8>>>, expected: usize) -> Result<Vec<u8>> {
 }
 
 /// Every field of every message, as the views tell it.
-pub(crate) fn rebuild(message: &[u8]) -> Result<ExportTraceServiceRequest> {
+pub fn rebuild(message: &[u8]) -> Result<ExportTraceServiceRequest> {
     let resource_spans = RequestView::new(message).resource_spans().map(|view| rebuild_resource_spans(view?));
     Ok(ExportTraceServiceRequest { resource_spans: resource_spans.collect::<Result<_>>()? })
 }
@@ -121,8 +121,9 @@ fn rebuild_attributes<'a>(views: impl Iterator<Item = Result<KeyValueView<'a>>>)
 }
 
 fn rebuild_key_value(view: KeyValueView<'_>) -> Result<KeyValue> {
-    let value = Some(rebuild_value(view.value()?)?);
-    Ok(KeyValue { key: view.key()?.into(), value, key_strindex: 0 })
+    let (key, value) = view.pair()?;
+    assert_eq!((view.key(), view.key_bytes()), (Ok(key), Ok(key.as_bytes())));
+    Ok(KeyValue { key: key.into(), value: Some(rebuild_value(value)?), key_strindex: 0 })
 }
 
 fn rebuild_value(view: AnyValueView<'_>) -> Result<AnyValue> {
@@ -148,7 +149,7 @@ fn rebuild_value(view: AnyValueView<'_>) -> Result<AnyValue> {
 /// What views do not tell apart, and why: no value and an unset one (OTLP: both are "empty"), profiles-only
 /// indexes (to be treated as absent), entity references (status Development), and ids of wrong lengths, which
 /// they refuse.
-pub(crate) fn normalize(request: &mut ExportTraceServiceRequest) {
+pub fn normalize(request: &mut ExportTraceServiceRequest) {
     for resource_spans in &mut request.resource_spans {
         if let Some(resource) = &mut resource_spans.resource {
             resource.entity_refs.clear();
