@@ -10,6 +10,7 @@ mod receipt;
 mod rope;
 mod sealed;
 
+#[cfg(feature = "io")]
 pub(crate) use builder::held_bytes;
 pub use builder::{BatchBuilder, BatchLimits, Places};
 pub use ledger::{DropReason, Ledger, LedgerCounts};
