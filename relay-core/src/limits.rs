@@ -166,3 +166,6 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// Time between the kernel's questions to a silent peer.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time that an upstream's host may leave data unacknowledged before its connection is ended (TCP_USER_TIMEOUT).
+pub const UPSTREAM_SILENCE_MAX: Duration = Duration::from_secs(30);

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use h2::client::{Builder, SendRequest};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -212,6 +214,9 @@ async fn connect(
     // Resolved anew for every dial; connect tries all addresses of the name in turn.
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
     listener::tune(&stream)?;
+    // Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
+    #[cfg(target_os = "linux")]
+    SockRef::from(&stream).set_tcp_user_timeout(Some(limits::UPSTREAM_SILENCE_MAX))?;
     let handshake = Builder::new()
         .enable_push(false)
         .initial_window_size(limits::STREAM_WINDOW_BYTES)

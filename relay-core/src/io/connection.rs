@@ -25,7 +25,7 @@ use super::core::{Core, Offered};
 use super::listener;
 use super::reply::Replies;
 use super::sender::Phase;
-use crate::batch::{Receipt, Settled};
+use crate::batch::{DropReason, Receipt, Settled};
 use crate::grpc::Code;
 use crate::limits;
 use crate::otlp::FramedRequest;
@@ -218,11 +218,7 @@ async fn go_on(core: Rc<Core>, receiver: usize, mut stage: Stage, mut respond: R
                 let _awaited = AwaitedResult::new(&core.awaited_results);
                 match receipt.await {
                     Settled::Delivered => accept(&core, receiver, items, &mut respond),
-                    settled => {
-                        let message = format!("the upstream did not take it: {settled:?}");
-                        let rejection = Rejection::new(RejectReason::Upstream, Code::UNAVAILABLE, message);
-                        refuse(&core, receiver, Rejection { items, ..rejection }, &mut respond);
-                    }
+                    settled => refuse(&core, receiver, not_delivered(settled, items), &mut respond),
                 }
                 None
             }
@@ -275,6 +271,19 @@ async fn wait_for_room(
             offered => return Ok(offered),
         }
     }
+}
+
+/// What a sender is told that waited for the upstream's answer: whether trying again may help is the upstream's word.
+fn not_delivered(settled: Settled, items: u64) -> Rejection {
+    let code = match settled {
+        Settled::Dropped(DropReason::Rejected | DropReason::SpanTooLarge) => Code::INVALID_ARGUMENT,
+        _ => Code::UNAVAILABLE,
+    };
+    let message = match settled {
+        Settled::Dropped(reason) => format!("the upstream did not take it: {}", reason.name()),
+        _ => "the upstream did not take it".to_owned(),
+    };
+    Rejection { items, ..Rejection::new(RejectReason::Upstream, code, message) }
 }
 
 fn body_timeout() -> Rejection {
