@@ -8,7 +8,7 @@ use relay_core::config::{
     BatchSink, Compression, Destination, GrpcConfig, OnFull, QueueLimit, ReceiverConfig, UpstreamConfig,
 };
 use relay_core::limits as core_limits;
-use relay_core::upstream::{Endpoint, RetryPolicy};
+use relay_core::upstream::Endpoint;
 
 use crate::config::{
     self, Batch, Config, Exporter, ExporterKind, HostPort, OtlpExporter, Pipeline, QueueBatch, SendingQueue,
@@ -206,14 +206,7 @@ fn otlp_upstream(
         config::Compression::None => Compression::None,
         config::Compression::Gzip => Compression::Gzip,
     };
-    grpc.retry = RetryPolicy {
-        enabled: otlp.retry.enabled,
-        initial_interval: otlp.retry.initial_interval,
-        randomization_factor: otlp.retry.randomization_factor,
-        multiplier: otlp.retry.multiplier,
-        max_interval: otlp.retry.max_interval,
-        max_elapsed_time: otlp.retry.max_elapsed_time,
-    };
+    grpc.retry = otlp.retry;
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
     upstream.destination = Destination::Grpc(grpc);
     match &otlp.queue {

@@ -93,19 +93,13 @@ impl Channel {
         self.answers.get()
     }
 
-    /// Starts no further call on the connection of this number: nothing was answered on it for a whole attempt, as when
-    /// its host has died. Calls in flight on it go on.
-    pub(crate) fn leave(&self, generation: u64) {
-        self.discard(generation);
-    }
-
     async fn wait_ready(self: &Rc<Self>) -> (SendRequest<Body>, u64) {
         loop {
             if let Some((send, generation)) = self.current() {
                 // Err: the connection has ended, or the upstream has said GOAWAY. Calls in flight on it go on.
                 match send.ready().await {
                     Ok(send) => return (send, generation),
-                    Err(_) => self.discard(generation),
+                    Err(_) => self.leave(generation),
                 }
                 continue;
             }
@@ -122,7 +116,9 @@ impl Channel {
         }
     }
 
-    fn discard(&self, ended: u64) {
+    /// Starts no further call on the connection of this number: it has ended, or nothing was answered on it for a whole
+    /// attempt, as when its host has died. Calls in flight on it go on.
+    pub(crate) fn leave(&self, ended: u64) {
         let mut state = self.state.borrow_mut();
         if matches!(&*state, State::Ready { generation, .. } if *generation == ended) {
             *state = State::Idle;
@@ -196,10 +192,8 @@ async fn dial(channel: Rc<Channel>) {
 }
 
 async fn drive(channel: Rc<Channel>, connection: h2::client::Connection<TcpStream, Body>, generation: u64) {
-    channel.upstream.connected.add(1);
     let ended = connection.await;
-    channel.upstream.connected.sub(1);
-    channel.discard(generation);
+    channel.leave(generation);
     if let Err(error) = ended
         && let Some(left_out) = channel.log.allow(channel.about, "connection")
     {

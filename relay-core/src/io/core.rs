@@ -174,7 +174,8 @@ impl Core {
         let request = if shared { own_copy(request) } else { request };
         let (mut refused, mut receipt) = (None, None);
         for intake in self.routed(routes) {
-            match intake.admit(&request) {
+            // Asked above already, unless this is the last try: then each upstream is asked for itself.
+            match if last { intake.admit(&request) } else { Ok(()) } {
                 Ok(()) => {
                     let wants = intake.upstream.config.wait_for_result;
                     let sender = wants.then(|| receipt.get_or_insert_with(Receipt::default).sender());

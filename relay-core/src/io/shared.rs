@@ -12,7 +12,7 @@ use crate::config::{BatchSink, Destination, GrpcConfig, QueueLimit, ReceiverConf
 use crate::limits;
 use crate::otlp::FramedRequest;
 use crate::queue::{Budget, Lanes};
-use crate::stats::{Counter, ReceiverCounters, ReceiverStats, Stats, UpstreamCounters, UpstreamStats};
+use crate::stats::{ReceiverCounters, ReceiverStats, Stats, UpstreamCounters, UpstreamStats};
 
 /// Work for a core.
 #[derive(Debug)]
@@ -85,8 +85,6 @@ pub(crate) struct UpstreamShared {
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound until it refuses a smaller message.
     pub(crate) bytes_max: AtomicUsize,
-    /// Connections made at this moment.
-    pub(crate) connected: Counter,
     /// Told whenever something held has gone: senders that block on a full queue look again.
     pub(crate) room: Notify,
 }
@@ -119,7 +117,6 @@ impl UpstreamShared {
             ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
-            connected: Counter::default(),
             room: Notify::new(),
             route,
             config,

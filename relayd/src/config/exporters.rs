@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use relay_core::upstream::RetryPolicy;
+
 use super::components::{Components, Kind, State, read_components, type_of};
 use super::endpoint::{self, HostPort};
 use super::error::Diagnostics;
 use super::headers::{Secret, read_headers};
 use super::node::Node;
-use super::queue::{self, Retry, SendingQueue};
+use super::queue::{self, SendingQueue};
 use super::section::Section;
 
 /// An exporter that a pipeline uses.
@@ -44,7 +46,7 @@ pub struct OtlpExporter {
     /// `headers`: sent as metadata of every call, names in lower case, in the order of the file.
     pub headers: Vec<(String, Secret)>,
     /// `retry_on_failure`.
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// `sending_queue`; `None` if it is not enabled: a request is acknowledged when the upstream has answered.
     pub queue: Option<SendingQueue>,
 }
@@ -100,7 +102,7 @@ fn read_otlp(mut section: Section<'_>, diag: &Diagnostics) -> Option<OtlpExporte
     let compression = read_compression(&mut section);
     let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(5));
     let headers = section.value("headers").map(|node| read_headers(node, &section.path_of("headers"), diag));
-    let retry = section.section("retry_on_failure").map_or_else(Retry::default, queue::read_retry);
+    let retry = section.section("retry_on_failure").map_or_else(RetryPolicy::default, queue::read_retry);
     let queue =
         section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
     section.advisory(

@@ -39,7 +39,7 @@ pub use extensions::HealthCheck;
 pub use headers::Secret;
 pub use load::{Config, load};
 pub use processors::{Batch, MemoryLimiter};
-pub use queue::{QueueBatch, Retry, SendingQueue, Sizer};
+pub use queue::{QueueBatch, SendingQueue, Sizer};
 pub use receivers::{GrpcServer, Receiver};
 pub use service::Pipeline;
 pub use source::{System, World};

@@ -3,37 +3,9 @@
 
 use std::time::Duration;
 
+use relay_core::upstream::RetryPolicy;
+
 use super::section::Section;
-
-/// `retry_on_failure`: what happens after an attempt that failed and may be repeated.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Retry {
-    /// `enabled`. Default true; false gives up after the first failure.
-    pub enabled: bool,
-    /// `initial_interval`: the wait after the first failure. Default 5 s.
-    pub initial_interval: Duration,
-    /// `randomization_factor`, 0 to 1: each wait is spread by that share to both sides. Default 0.5.
-    pub randomization_factor: f64,
-    /// `multiplier` of the wait from one failure to the next. Default 1.5.
-    pub multiplier: f64,
-    /// `max_interval`: no wait is longer. Default 30 s.
-    pub max_interval: Duration,
-    /// `max_elapsed_time`: after that long a batch is given up. Default 300 s; `None` (given as 0) means never.
-    pub max_elapsed_time: Option<Duration>,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            initial_interval: Duration::from_secs(5),
-            randomization_factor: 0.5,
-            multiplier: 1.5,
-            max_interval: Duration::from_secs(30),
-            max_elapsed_time: Some(Duration::from_secs(300)),
-        }
-    }
-}
 
 /// `sending_queue`: what waits for the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,10 +76,10 @@ const SIZERS: [(&str, Sizer); 3] =
     [("requests", Sizer::Requests), ("items", Sizer::Items), ("bytes", Sizer::Bytes)];
 
 /// Reads `retry_on_failure`.
-pub(super) fn read_retry(mut section: Section<'_>) -> Retry {
-    let default = Retry::default();
+pub(super) fn read_retry(mut section: Section<'_>) -> RetryPolicy {
+    let default = RetryPolicy::default();
     let max_elapsed = section.duration("max_elapsed_time").unwrap_or(Duration::from_secs(300));
-    let retry = Retry {
+    let retry = RetryPolicy {
         enabled: section.bool("enabled").unwrap_or(default.enabled),
         initial_interval: section.duration("initial_interval").unwrap_or(default.initial_interval),
         randomization_factor: section.number("randomization_factor").unwrap_or(default.randomization_factor),
@@ -123,7 +95,7 @@ pub(super) fn read_retry(mut section: Section<'_>) -> Retry {
 }
 
 /// The Collector's own checks (configretry, BackOffConfig.Validate).
-fn check_retry(section: &Section<'_>, retry: &Retry) {
+fn check_retry(section: &Section<'_>, retry: &RetryPolicy) {
     if !(0.0..=1.0).contains(&retry.randomization_factor) {
         let what = format!("must be from 0 to 1, found {}", retry.randomization_factor);
         section.error("randomization_factor", what);

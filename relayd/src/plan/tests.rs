@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay_core::batch::Batch as CoreBatch;
-use relay_core::upstream::Outcome;
+use relay_core::upstream::{Outcome, RetryPolicy};
 
 use super::*;
 use crate::config::System;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::super::exporters::{Compression, ExporterKind, OtlpExporter, Verbosity};
-use super::super::queue::{QueueBatch, Retry, SendingQueue, Sizer};
+use super::super::queue::{QueueBatch, SendingQueue, Sizer};
 use super::super::telemetry::{LogLevel, Metrics, MetricsLevel};
 use super::super::{Config, HostPort};
 use super::{Fake, Parts, lines};
+use relay_core::upstream::RetryPolicy;
 
 const MIB: usize = 1 << 20;
 
@@ -36,7 +37,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(exporter.endpoint, HostPort::new("gateway", 4317));
     assert_eq!(exporter.compression, Compression::None);
     assert_eq!(exporter.timeout, Some(Duration::from_secs(5)));
-    assert_eq!(exporter.retry, Retry::default());
+    assert_eq!(exporter.retry, RetryPolicy::default());
     assert_eq!(exporter.queue, Some(SendingQueue::default()));
     assert_eq!((config.pipelines[0].batch.clone(), config.memory_limit_bytes), (None, None));
     assert_eq!(config.health_check, None);
@@ -114,7 +115,7 @@ fn exporter_keys() {
     let names = exporter.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["x-scope-orgid", "authorization"]);
     assert_eq!(exporter.headers[1].1.reveal(), "Bearer x");
-    let retry = Retry {
+    let retry = RetryPolicy {
         enabled: true,
         initial_interval: Duration::from_secs(1),
         randomization_factor: 0.0,
