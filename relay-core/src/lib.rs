@@ -1,7 +1,7 @@
 //! Relays OTLP as raw bytes: lazy views, batching by concatenation, per-core queues, forwarding.
 //!
 //! ```text
-//! socket -> h2 -> grpc message -> framed request -> admission -> open batch -> per-core queue -> upstream -> outcome
+//! socket -> http2 -> grpc message -> framed request -> admission -> open batch -> per-core queue -> upstream -> outcome
 //!                                      |                |                            |                        |
 //!                                      +-- refuse <-----+                            +---- Receipt <----------+
 //! ```
@@ -28,6 +28,8 @@ pub mod otlp;
 pub mod edit;
 
 pub mod grpc;
+
+pub mod http2;
 
 pub mod queue;
 

@@ -25,8 +25,8 @@ pub const ARENA_BLOCK_BYTES_MIN: usize = 4 << 10;
 /// Largest arena block, in bytes: four HTTP/2 frames of the default size, so a frame is written from one or two ranges.
 pub const ARENA_BLOCK_BYTES_MAX: usize = 64 << 10;
 
-/// The receive buffer behind a by-reference slice, in bytes: an HTTP/2 frame of the default size and its head, which is
-/// what h2's reader allocates for it.
+/// What a by-reference slice is charged at the least, in bytes: a DATA frame of the default size and its head. Slices share the
+/// read buffer of their core ([`READ_BYTES`]); large requests, the only ones that are held by slices, fill it.
 pub const RECEIVE_BLOCK_BYTES: usize = (16 << 10) + 9;
 
 /// Requests merged into one batch: bounds the part list (16 bytes each) where requests are tiny.
@@ -62,6 +62,15 @@ pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer read from an upstream, in bytes. OTLP 1.11, "OTLP/gRPC Response": 4 MiB is recommended.
 pub const UPSTREAM_RESPONSE_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of calls to an upstream that are ready to be written, beyond what the kernel has taken: one vectored write.
+pub const WRITE_AHEAD_BYTES: usize = 256 << 10;
+
+/// Slices of one vectored write: heads and payloads of the frames in [`WRITE_AHEAD_BYTES`], and some that are cut small.
+pub const WRITE_SLICES_MAX: usize = 128;
+
+/// Largest DATA frame sent to an upstream that takes such, in bytes.
+pub const UPSTREAM_FRAME_BYTES_MAX: usize = 256 << 10;
+
 /// Time to resolve, connect to and shake hands with an upstream.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -88,21 +97,35 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 /// Concurrent calls of one connection (`max_concurrent_streams`).
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 
-/// Calls taken from one connection before the others of its core get their turn.
-pub const CALLS_PER_TURN_MAX: usize = 64;
-
 /// Flow-control window of one call, in bytes: a request of this size arrives without waiting for a window update.
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
-/// Flow-control window of one sender's connection, in bytes.
-pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Flow-control window of one sender's connection, in bytes: what a network of 1 GB/s and 1 ms holds, and what one connection
+/// can make the relay hold unasked.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
-/// Overhead that a connection's DATA frames may cost, in h2's units (see h2's `data_frame_budget`): far above what an
-/// honest sender of small requests needs, finite against floods of tiny frames.
-pub const DATA_FRAME_BUDGET: usize = 4 << 20;
-
-/// Bytes of one header list, in and out: gRPC needs a few hundred; h2's own default of 16 MiB invites header floods.
+/// Bytes of one header list, in and out: gRPC needs a few hundred.
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+
+/// Bytes of one header block before it is decoded, CONTINUATION frames included: twice the list, which is more than any coding
+/// of an allowed list takes.
+pub const HTTP2_BLOCK_BYTES_MAX: usize = 32 << 10;
+
+/// Frames of a connection that bring no call any further (pings, settings, empty or tiny DATA, resets at 16 each), less what
+/// served calls and turns of the connection make up for: an honest peer stays near 0, a flood is ended.
+pub const HTTP2_IDLE_FRAMES_MAX: u32 = 10_000;
+
+/// What a core reads at once, in bytes: four full DATA frames. One such buffer per core serves all its connections.
+pub const READ_BYTES: usize = 64 << 10;
+
+/// A read buffer with less room than this is left to those who hold parts of it.
+pub const READ_ROOM_BYTES_MIN: usize = 16 << 10;
+
+/// Reads of one connection before the others of its core get their turn.
+pub const READS_PER_TURN_MAX: usize = 4;
+
+/// Answers to one connection that wait for it to read them, in bytes: until it does, nothing more is read from it.
+pub const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Time for a sender to finish the HTTP/2 preface and settings.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -340,7 +340,7 @@ fn one_busy_connection_uses_the_senders_of_both_cores() {
 /// upstream.
 #[test]
 fn overload_refuses_and_loses_nothing() {
-    let collector = Collector::start(Script::always(Reply::ok_after(Duration::from_millis(5))));
+    let collector = Collector::start(Script::always(Reply::ok_after(Duration::from_millis(400))));
     let relay = builder(upstream(collector.addr())).held_bytes_max(256 << 10).start().unwrap();
     let addr = endpoint(&relay);
     let threads: Vec<_> = (0..3_u64)

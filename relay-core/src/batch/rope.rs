@@ -109,6 +109,17 @@ impl Buf for RopeReader {
         filled
     }
 
+    /// A slice of the same memory when the current range has so many bytes; a copy otherwise.
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        let piece = self.rope.pieces.get(self.piece).filter(|piece| piece.len() - self.offset >= len);
+        let bytes = match piece {
+            Some(piece) => piece.slice(self.offset..self.offset + len),
+            None => self.rest().flatten().copied().take(len).collect(),
+        };
+        self.advance(len);
+        bytes
+    }
+
     fn advance(&mut self, cnt: usize) {
         debug_assert!(cnt <= self.remaining, "advance past the end of a rope");
         let mut left = cnt.min(self.remaining);

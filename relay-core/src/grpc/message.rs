@@ -85,7 +85,21 @@ impl MessageAssembler {
     ///
     /// # Errors
     /// As soon as the body cannot become one valid message any more.
-    pub fn push(&mut self, mut chunk: Bytes) -> Result<(), MessageError> {
+    pub fn push(&mut self, chunk: Bytes) -> Result<(), MessageError> {
+        self.push_kept(chunk, 0)
+    }
+
+    /// Whether the message is known to be shorter than `bytes`.
+    pub fn is_small(&self, bytes: usize) -> bool {
+        self.prefix_len == PREFIX_BYTES && self.declared() < bytes as u64
+    }
+
+    /// As [`MessageAssembler::push`], for a message that has to wait for more of it: of one shorter than `copy_below` bytes
+    /// the payload is copied, so that it does not hold the receive buffer meanwhile.
+    ///
+    /// # Errors
+    /// As [`MessageAssembler::push`].
+    pub fn push_kept(&mut self, mut chunk: Bytes, copy_below: usize) -> Result<(), MessageError> {
         while self.prefix_len < PREFIX_BYTES && chunk.has_remaining() {
             if let Some(slot) = self.prefix.get_mut(self.prefix_len) {
                 *slot = chunk.get_u8();
@@ -101,6 +115,7 @@ impl MessageAssembler {
         if (self.body.len() + chunk.len()) as u64 > self.declared() {
             return Err(MessageError::Trailing);
         }
+        let chunk = if self.is_small(copy_below) { Bytes::copy_from_slice(&chunk) } else { chunk };
         self.body.push(chunk);
         Ok(())
     }

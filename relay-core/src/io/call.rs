@@ -1,22 +1,19 @@
 //! One `Export` call of a sender: its headers, its body as it arrives, its decoding and its admission. Says what is to
 //! be answered; [`super::connection`] answers.
 
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
-use http::header::CONTENT_TYPE;
-use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::StatusCode;
 
-use super::core::Core;
 use super::gzip::{self, InflateError};
 use crate::batch::held_bytes;
 use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, TRACE_EXPORT_PATH, parse_timeout};
+use crate::http2::Fields;
+use crate::limits::INLINE_COPY_BYTES_MAX;
 use crate::otlp::{FramedRequest, RawRequest};
-use crate::queue::Charge;
+use crate::queue::{Budget, Charge};
 use crate::stats::RejectReason;
 use crate::wire::Segments;
 
@@ -58,20 +55,32 @@ pub(crate) struct Accepted {
     timeout: Option<Duration>,
 }
 
-/// Judges the headers of a call.
-pub(crate) fn judge(head: &Parts) -> Result<Accepted, Rejection> {
-    if head.method != Method::POST {
+/// Judges the headers of a call, in one pass over them.
+pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
+    let (mut method, mut path, mut content_type) = (&b""[..], &b""[..], &b""[..]);
+    let (mut encoding, mut timeout) = (&b""[..], None);
+    for (name, value) in fields.iter() {
+        match name {
+            b":method" => method = value,
+            b":path" => path = value,
+            b"content-type" => content_type = value,
+            b"grpc-encoding" => encoding = value,
+            b"grpc-timeout" => timeout = parse_timeout(value),
+            _ => {}
+        }
+    }
+    if method != b"POST" {
         return Err(not_grpc(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST"));
     }
-    let value = |name: &str| head.headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
-    if !is_grpc(value(CONTENT_TYPE.as_str())) {
+    if !is_grpc(content_type) {
         return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
     }
-    if head.uri.path() != TRACE_EXPORT_PATH {
-        let message = format!("{} is not served here; {TRACE_EXPORT_PATH} is", head.uri.path());
+    if path != TRACE_EXPORT_PATH.as_bytes() {
+        let path = String::from_utf8_lossy(path);
+        let message = format!("{path} is not served here; {TRACE_EXPORT_PATH} is");
         return Err(Rejection::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message));
     }
-    let gzip = match value("grpc-encoding") {
+    let gzip = match encoding {
         b"" | b"identity" => false,
         b"gzip" => true,
         other => {
@@ -80,75 +89,72 @@ pub(crate) fn judge(head: &Parts) -> Result<Accepted, Rejection> {
             return Err(Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, message));
         }
     };
-    Ok(Accepted { gzip, timeout: parse_timeout(value("grpc-timeout")) })
+    Ok(Accepted { gzip, timeout })
 }
 
 /// A call whose headers were accepted; its body may still be arriving.
 #[derive(Debug)]
 pub(crate) struct Call {
-    body: RecvStream,
     assembler: MessageAssembler,
     gzip: bool,
     message_bytes_max: usize,
     /// The sender's own deadline (`grpc-timeout`), if it has one.
     pub(crate) timeout: Option<Duration>,
     // Charged while the body trickles in; a body that came at once is admitted at once.
-    charge: Charge,
-    // Bytes held and not charged yet.
+    charge: Option<Charge>,
+    // Bytes held and not charged yet, and bytes to be released to the sender when they are.
     owed: usize,
-}
-
-/// Why the body of a call is not read any further.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The sender has reset the call or gone; nobody is to be answered.
-    Gone,
-    /// It is refused.
-    Refused(Rejection),
-    /// The byte budget is used up; it may go on when there is room.
-    NoRoom,
+    unreleased: usize,
 }
 
 impl Call {
     /// A call with acceptable headers.
-    pub(crate) fn new(headers: &Accepted, body: RecvStream, core: &Rc<Core>, bytes_max: usize) -> Self {
+    pub(crate) fn new(headers: &Accepted, bytes_max: usize) -> Self {
         Self {
-            body,
             assembler: MessageAssembler::new(bytes_max),
             gzip: headers.gzip,
             message_bytes_max: bytes_max,
             timeout: headers.timeout,
-            charge: core.shared.budget.empty_charge(),
+            charge: None,
             owed: 0,
+            unreleased: 0,
         }
     }
 
-    /// What is left of the body, of a call that was refused before its end.
-    pub(crate) fn into_body(self) -> RecvStream {
-        self.body
+    /// Takes bytes of the body. `last` says that nothing follows, so that what this call holds need not be counted: it is
+    /// admitted or refused now.
+    pub(crate) fn push(&mut self, bytes: Bytes, last: bool) -> Result<(), Rejection> {
+        let before = self.assembler.len();
+        let len = bytes.len();
+        let pushed = if last || len == 0 {
+            self.assembler.push(bytes)
+        } else {
+            self.assembler.push_kept(bytes, INLINE_COPY_BYTES_MAX)
+        };
+        pushed.map_err(|error| message_rejection(&error))?;
+        self.unreleased += len;
+        if !last {
+            let kept = self.assembler.len() - before;
+            self.owed += if self.assembler.is_small(INLINE_COPY_BYTES_MAX) { kept } else { held_bytes(kept) };
+        }
+        Ok(())
     }
 
-    /// Takes what has arrived of the body; ready when the call has ended or cannot go on now. `charged` says that the
-    /// call has to wait for more, so that what it holds meanwhile counts.
-    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>, charged: bool) -> Poll<Result<(), Stop>> {
-        loop {
-            // Nothing more is read while this does not fit: HTTP/2 flow control holds the sender back.
-            if charged && self.owed > 0 && !self.charge.try_grow(self.owed) {
-                return Poll::Ready(Err(Stop::NoRoom));
+    /// Counts what the call holds. Bytes that the sender may be told to send again, or `None` while there is no room.
+    pub(crate) fn charge(&mut self, budget: &Arc<Budget>) -> Option<usize> {
+        if self.owed > 0 {
+            let charge = self.charge.get_or_insert_with(|| budget.empty_charge());
+            if !charge.try_grow(self.owed) {
+                return None;
             }
-            if charged {
-                self.owed = 0;
-            }
-            let Some(chunk) = ready!(self.body.poll_data(cx)) else { return Poll::Ready(Ok(())) };
-            let Ok(chunk) = chunk else { return Poll::Ready(Err(Stop::Gone)) };
-            if self.body.flow_control().release_capacity(chunk.len()).is_err() {
-                return Poll::Ready(Err(Stop::Gone));
-            }
-            self.owed += held_bytes(chunk.len());
-            if let Err(error) = self.assembler.push(chunk) {
-                return Poll::Ready(Err(Stop::Refused(message_rejection(&error))));
-            }
+            self.owed = 0;
         }
+        Some(std::mem::take(&mut self.unreleased))
+    }
+
+    /// Bytes of the body that are not released to the sender yet.
+    pub(crate) fn unreleased(&self) -> usize {
+        self.unreleased
     }
 
     /// The request, when the body is complete.
@@ -201,9 +207,6 @@ fn is_grpc(content_type: &[u8]) -> bool {
     let Some(rest) = content_type.strip_prefix(b"application/grpc") else { return false };
     rest.is_empty() || rest.starts_with(b"+proto") || rest.starts_with(b";")
 }
-
-/// Bytes that a call's answer is made of; named for the signatures that carry it.
-pub(crate) type Respond = h2::server::SendResponse<Bytes>;
 
 #[cfg(test)]
 mod tests {

@@ -2,18 +2,19 @@
 //! all calls in flight.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use h2::client::{Builder, SendRequest};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::clock::{self, Dice};
-use super::export::Body;
+use super::link::Link;
 use super::listener;
 use super::log_limit::LogLimit;
 use super::shared::UpstreamShared;
@@ -41,7 +42,7 @@ enum State {
     Idle,
     // A task dials until it succeeds or nobody waits.
     Dialling { waiting: usize },
-    Ready { send: SendRequest<Body>, generation: u64 },
+    Ready { link: Rc<Link>, generation: u64 },
 }
 
 impl Channel {
@@ -68,10 +69,7 @@ impl Channel {
 
     /// A connection on which a call may start now, and its number. Waits for it, through failed dials, until
     /// `give_up_at`.
-    pub(crate) async fn ready(
-        self: &Rc<Self>,
-        give_up_at: Option<Instant>,
-    ) -> Option<(SendRequest<Body>, u64)> {
+    pub(crate) async fn ready(self: &Rc<Self>, give_up_at: Option<Instant>) -> Option<(Rc<Link>, u64)> {
         let ready = self.wait_ready();
         match give_up_at {
             None => Some(ready.await),
@@ -93,13 +91,15 @@ impl Channel {
         self.answers.get()
     }
 
-    async fn wait_ready(self: &Rc<Self>) -> (SendRequest<Body>, u64) {
+    async fn wait_ready(self: &Rc<Self>) -> (Rc<Link>, u64) {
         loop {
-            if let Some((send, generation)) = self.current() {
+            if let Some((link, generation)) = self.current() {
                 // Err: the connection has ended, or the upstream has said GOAWAY. Calls in flight on it go on.
-                match send.ready().await {
-                    Ok(send) => return (send, generation),
-                    Err(_) => self.leave(generation),
+                match link.ready().await {
+                    Ok(()) => return (link, generation),
+                    Err(_) => {
+                        self.leave(generation);
+                    }
                 }
                 continue;
             }
@@ -109,20 +109,26 @@ impl Channel {
         }
     }
 
-    fn current(&self) -> Option<(SendRequest<Body>, u64)> {
+    fn current(&self) -> Option<(Rc<Link>, u64)> {
         match &*self.state.borrow() {
-            State::Ready { send, generation } => Some((send.clone(), *generation)),
+            State::Ready { link, generation } => Some((Rc::clone(link), *generation)),
             State::Idle | State::Dialling { .. } => None,
         }
     }
 
     /// Starts no further call on the connection of this number: it has ended, or nothing was answered on it for a whole
     /// attempt, as when its host has died. Calls in flight on it go on.
-    pub(crate) fn leave(&self, ended: u64) {
+    /// Says whether it was the current one.
+    pub(crate) fn leave(&self, ended: u64) -> bool {
         let mut state = self.state.borrow_mut();
-        if matches!(&*state, State::Ready { generation, .. } if *generation == ended) {
+        if let State::Ready { link, generation } = &*state
+            && *generation == ended
+        {
+            link.left();
             *state = State::Idle;
+            return true;
         }
+        false
     }
 
     fn want(self: &Rc<Self>) -> Waiting {
@@ -178,11 +184,11 @@ async fn dial(channel: Rc<Channel>) {
         // Also after a success: until a call is answered on it, the next dial is a repeated one.
         channel.back_off();
         match dialled {
-            Ok(Ok((send, connection))) => {
+            Ok(Ok((link, driver))) => {
                 channel.counters.connects.add(1);
                 let generation = channel.counters.connects.get();
-                channel.set(State::Ready { send, generation });
-                tokio::task::spawn_local(drive(Rc::clone(&channel), connection, generation));
+                channel.set(State::Ready { link, generation });
+                tokio::task::spawn_local(watch(Rc::clone(&channel), driver, generation));
                 return;
             }
             Ok(Err(error)) => log_failure(&channel, &error.to_string()),
@@ -191,35 +197,37 @@ async fn dial(channel: Rc<Channel>) {
     }
 }
 
-async fn drive(channel: Rc<Channel>, connection: h2::client::Connection<TcpStream, Body>, generation: u64) {
-    let ended = connection.await;
-    channel.leave(generation);
-    if let Err(error) = ended
-        && let Some(left_out) = channel.log.allow(channel.about, "connection")
-    {
+/// Waits for the end of a connection.
+async fn watch(channel: Rc<Channel>, driver: JoinHandle<String>, generation: u64) {
+    let cause = driver.await.unwrap_or_else(|error| error.to_string());
+    let was_current = channel.leave(generation);
+    if was_current && let Some(left_out) = channel.log.allow(channel.about, "connection") {
         let (exporter, endpoint) = (&channel.upstream.config.name, channel.endpoint.authority());
-        tracing::warn!(exporter, endpoint, %error, left_out, "connection to the upstream ended; dialling again");
+        tracing::warn!(
+            exporter,
+            endpoint,
+            cause,
+            left_out,
+            "connection to the upstream ended; dialling again"
+        );
     }
 }
 
-async fn connect(
-    endpoint: &Endpoint,
-) -> std::io::Result<(SendRequest<Body>, h2::client::Connection<TcpStream, Body>)> {
+async fn connect(endpoint: &Endpoint) -> io::Result<(Rc<Link>, JoinHandle<String>)> {
     // Resolved anew for every dial; connect tries all addresses of the name in turn.
     let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
     listener::tune(&stream)?;
     // Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
     #[cfg(target_os = "linux")]
     SockRef::from(&stream).set_tcp_user_timeout(Some(limits::UPSTREAM_SILENCE_MAX))?;
-    let handshake = Builder::new()
-        .enable_push(false)
-        .initial_window_size(limits::STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(limits::HEADER_LIST_BYTES_MAX)
-        .max_send_buffer_size(limits::UPSTREAM_MESSAGE_BYTES_MAX)
-        .data_frame_budget(limits::DATA_FRAME_BUDGET)
-        .handshake(stream);
-    handshake.await.map_err(std::io::Error::other)
+    let (link, driver) = Link::new(stream);
+    // Not a task of its own yet: what is dropped here, at a timeout, closes the socket.
+    let mut driver = Box::pin(driver);
+    tokio::select! {
+        settled = link.settled() => settled.map_err(io::Error::other)?,
+        cause = &mut driver => return Err(io::Error::other(cause)),
+    }
+    Ok((link, tokio::task::spawn_local(driver)))
 }
 
 fn log_failure(channel: &Channel, error: &str) {

@@ -1,6 +1,6 @@
 //! One core: its thread, its runtime, and what its tasks share. Everything here belongs to that thread alone.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,6 @@ use super::connection;
 use super::intake::Intake;
 use super::listener;
 use super::log_limit::LogLimit;
-use super::reply::Replies;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
@@ -34,7 +33,8 @@ pub(crate) struct Core {
     pub(crate) number: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) intakes: Vec<Rc<Intake>>,
-    pub(crate) replies: Replies,
+    // What this core's connections read into, one after the other.
+    pub(crate) read_buffer: RefCell<BytesMut>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) awaited_results: Cell<usize>,
     // Set when the drain has given up what is left: nothing is taken any more.
@@ -97,7 +97,7 @@ async fn work(
         number,
         shared,
         intakes,
-        replies: Replies::new(),
+        read_buffer: RefCell::new(BytesMut::new()),
         phase: phase_seen,
         awaited_results: Cell::new(0),
         over: Cell::new(false),
@@ -171,7 +171,7 @@ impl Core {
         if !last && self.routed(routes).any(|intake| intake.admit(&request).is_err()) {
             return Ok(Offered::Blocked(request));
         }
-        let request = if shared { own_copy(request) } else { request };
+        let request = if shared { detached(request) } else { request };
         let (mut refused, mut receipt) = (None, None);
         for intake in self.routed(routes) {
             // Asked above already, unless this is the last try: then each upstream is asked for itself.
@@ -247,7 +247,7 @@ impl Core {
     fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
         let items = request.items();
         let shared = self.intakes.len() > 1;
-        let request = if shared { own_copy(request) } else { request };
+        let request = if shared { detached(request) } else { request };
         let mut refused = None;
         for (intake, receipt) in self.intakes.iter().zip(receipts) {
             match intake.admit(&request) {
@@ -266,9 +266,9 @@ impl Core {
     }
 }
 
-/// A request that several upstreams will hold: a small one is copied once, so that all share that copy and none of them
-/// holds the receive buffer that it came in.
-fn own_copy(request: FramedRequest) -> FramedRequest {
+/// A request that does not hold the read buffer that it came in, if it is small: copied once. For one that waits, or that
+/// several upstreams will hold, which then share that copy.
+pub(crate) fn detached(request: FramedRequest) -> FramedRequest {
     if request.segments().len() >= INLINE_COPY_BYTES_MAX {
         return request;
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod affinity;
 pub(crate) mod call;
+pub(crate) mod calls;
 pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod connection;
@@ -13,6 +14,7 @@ pub(crate) mod core;
 pub(crate) mod export;
 pub(crate) mod gzip;
 pub(crate) mod intake;
+pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod log_limit;
 pub(crate) mod reply;

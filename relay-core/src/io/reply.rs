@@ -1,91 +1,40 @@
-//! What callers of the gRPC server are answered. Header maps are made once and cloned: building them anew costs more
-//! than the rest of an answer.
+//! What callers of the gRPC server are answered when they are refused. Success is written by [`crate::http2::Server`].
 
-use bytes::Bytes;
-use h2::Reason;
-use h2::server::SendResponse;
-use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::StatusCode;
 
-use crate::grpc::{Code, ExportResponse, Status, encode_message, status_details_with_retry};
+use super::call::Rejection;
+use crate::grpc::{Code, encode_message, status_details_with_retry};
+use crate::http2::Server;
 use crate::limits::REFUSED_RETRY_DELAY;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-
-/// An empty message: full success leaves `partial_success` unset (OTLP, "Full Success").
-const EMPTY_MESSAGE: &[u8] = &[0; 5];
-
-/// Prepared answers of one core.
-#[derive(Debug)]
-pub(crate) struct Replies {
-    head: HeaderMap,
-    ok: HeaderMap,
-}
-
-impl Replies {
-    pub(crate) fn new() -> Self {
-        let head = HeaderMap::from_iter([(CONTENT_TYPE, APPLICATION_GRPC)]);
-        let ok = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
-        // The answer is a message without fields; the type is named so that a change of it is noticed here.
-        debug_assert_eq!(prost::Message::encoded_len(&ExportResponse::default()), 0);
-        Self { head, ok }
-    }
-
-    /// Full success. An error means that the caller has gone.
-    pub(crate) fn accept(&self, respond: &mut SendResponse<Bytes>) -> Result<(), h2::Error> {
-        let mut response = Response::new(());
-        *response.headers_mut() = self.head.clone();
-        let mut stream = respond.send_response(response, false)?;
-        stream.send_data(Bytes::from_static(EMPTY_MESSAGE), false)?;
-        stream.send_trailers(self.ok.clone())
-    }
-
-    /// An error status, as a response without a body ("Trailers-Only"). With `retry`, the sender is asked to come
-    /// back (OTLP/gRPC, "Throttling").
-    pub(crate) fn refuse(
-        &self,
-        respond: &mut SendResponse<Bytes>,
-        status: &Status,
-        retry: bool,
-    ) -> Result<(), h2::Error> {
-        let mut response = Response::new(());
-        let headers = response.headers_mut();
-        *headers = self.head.clone();
-        headers.insert(GRPC_STATUS, HeaderValue::from(status.code.0));
-        if let Ok(message) = HeaderValue::try_from(encode_message(&status.message)) {
-            headers.insert(GRPC_MESSAGE, message);
-        }
-        if retry {
-            let details = status_details_with_retry(status.code, &status.message, REFUSED_RETRY_DELAY);
-            if let Ok(details) = HeaderValue::try_from(details) {
-                headers.insert(GRPC_STATUS_DETAILS, details);
+/// Refuses a call: an error status as a response without a body ("Trailers-Only"), or a plain HTTP status for a caller that
+/// does not speak gRPC (gRPC over HTTP2: 415 for another content type). With [`Rejection::is_retryable`], the sender is asked to
+/// come back (OTLP/gRPC, "Throttling").
+pub(crate) fn refuse(http2: &mut Server, stream: u32, rejection: &Rejection) {
+    let mut fields: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(6);
+    match rejection.http {
+        Some(status) => {
+            fields.push((b":status", status.as_str().as_bytes().to_vec()));
+            if status == StatusCode::METHOD_NOT_ALLOWED {
+                fields.push((b"allow", b"POST".to_vec()));
             }
         }
-        if status.code == Code::UNIMPLEMENTED {
-            headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
-        }
-        respond.send_response(response, true).map(drop)
+        None => grpc_fields(rejection, &mut fields),
     }
+    http2.refuse(stream, fields.iter().map(|(name, value)| (*name, &value[..])));
+}
 
-    /// Not a gRPC call at all: a plain HTTP status (gRPC over HTTP2: 415 for another content type).
-    pub(crate) fn refuse_http(
-        respond: &mut SendResponse<Bytes>,
-        status: StatusCode,
-    ) -> Result<(), h2::Error> {
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(Method::POST.as_str()));
-        }
-        respond.send_response(response, true).map(drop)
+fn grpc_fields(rejection: &Rejection, fields: &mut Vec<(&[u8], Vec<u8>)>) {
+    let status = &rejection.status;
+    fields.push((b":status", b"200".to_vec()));
+    fields.push((b"content-type", b"application/grpc".to_vec()));
+    fields.push((b"grpc-status", status.code.0.to_string().into_bytes()));
+    fields.push((b"grpc-message", encode_message(&status.message).into_bytes()));
+    if rejection.is_retryable() {
+        let details = status_details_with_retry(status.code, &status.message, REFUSED_RETRY_DELAY);
+        fields.push((b"grpc-status-details-bin", details.into_bytes()));
     }
-
-    /// Ends a call that cannot be answered in words.
-    pub(crate) fn reset(respond: &mut SendResponse<Bytes>) {
-        respond.send_reset(Reason::CANCEL);
+    if status.code == Code::UNIMPLEMENTED {
+        fields.push((b"grpc-accept-encoding", b"identity,gzip".to_vec()));
     }
 }

@@ -211,11 +211,11 @@ impl Sender {
         }
         let give_up_at =
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
-        let Some((send, generation)) = channel.ready(give_up_at).await else {
+        let Some((link, generation)) = channel.ready(give_up_at).await else {
             return Outcome::Lost { cause: "no connection to the upstream".to_owned() };
         };
         let answers = channel.answers();
-        match tokio::time::timeout(self.attempt_timeout, export(send, template, message)).await {
+        match tokio::time::timeout(self.attempt_timeout, export(&link, template, message)).await {
             Ok(outcome) => {
                 if !matches!(outcome, Outcome::Lost { .. }) {
                     channel.answered();

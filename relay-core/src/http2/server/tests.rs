@@ -1,0 +1,843 @@
+//! The server against the rules of RFC 9113, one by one; frames are built and read here by hand, by none of the code under
+//! test. Must never go through a socket: `tests/http2_oracle.rs` asks another implementation.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const ES: u8 = 1;
+const EH: u8 = 4;
+const PAD: u8 = 8;
+
+const PROTOCOL_ERROR: u32 = 1;
+const FLOW_CONTROL_ERROR: u32 = 3;
+const STREAM_CLOSED: u32 = 5;
+const FRAME_SIZE_ERROR: u32 = 6;
+const REFUSED_STREAM: u32 = 7;
+const COMPRESSION_ERROR: u32 = 9;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+const WINDOW: usize = 100_000;
+const CONFIG: ServerConfig = ServerConfig {
+    streams_max: 8,
+    stream_window_bytes: WINDOW as u32,
+    connection_window_bytes: 2 * WINDOW as u32,
+    header_list_bytes_max: 16 << 10,
+};
+
+/// A frame with any head and payload.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    out.extend([kind, flags]);
+    out.extend(stream.to_be_bytes());
+    out.extend(payload);
+    out
+}
+
+/// Fields as literals that are not indexed, shorter than 127 bytes each.
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        out.push(0);
+        for text in [name, value] {
+            out.push(u8::try_from(text.len()).unwrap());
+            out.extend(text.as_bytes());
+        }
+    }
+    out
+}
+
+/// POST, http, "/" and what gRPC adds.
+fn request() -> Vec<u8> {
+    [&[0x83, 0x86, 0x84][..], &block(&[("content-type", "application/grpc"), ("te", "trailers")])].concat()
+}
+
+fn call(stream: u32, end: bool) -> Vec<u8> {
+    frame(HEADERS, EH | u8::from(end), stream, &request())
+}
+
+fn settings(pairs: &[(u16, u32)]) -> Vec<u8> {
+    let payload: Vec<u8> =
+        pairs.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
+    frame(SETTINGS, 0, 0, &payload)
+}
+
+fn window_update(stream: u32, bytes: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
+}
+
+fn hello() -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings(&[])].concat()
+}
+
+/// A server whose peer has said hello, and which has said what it says first.
+fn settled() -> Server {
+    let mut server = Server::new(CONFIG);
+    assert_eq!(receive(&mut server, &hello()).unwrap(), []);
+    assert!(server.is_settled());
+    server.output().clear();
+    server
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Call(u32, bool),
+    Data(u32, Vec<u8>, bool),
+    Reset(u32),
+}
+
+/// Gives the server one piece of input; DATA that follows DATA of its call is joined to it.
+fn receive_into(server: &mut Server, input: &[u8], seen: &mut Vec<Seen>) -> Result<(), Violation> {
+    let mut input = Bytes::copy_from_slice(input);
+    while let Some(event) = server.receive(&mut input)? {
+        match (event, seen.last_mut()) {
+            (Event::Data { stream, bytes, end }, Some(Seen::Data(last, all, ended)))
+                if *last == stream && !*ended =>
+            {
+                all.extend_from_slice(&bytes);
+                *ended = end;
+            }
+            (Event::Data { stream, bytes, end }, _) => seen.push(Seen::Data(stream, bytes.to_vec(), end)),
+            (Event::Call { stream, end }, _) => seen.push(Seen::Call(stream, end)),
+            (Event::Reset { stream }, _) => seen.push(Seen::Reset(stream)),
+        }
+    }
+    assert!(input.is_empty(), "all of it is read where there is no event");
+    Ok(())
+}
+
+fn receive(server: &mut Server, input: &[u8]) -> Result<Vec<Seen>, Violation> {
+    let mut seen = Vec::new();
+    receive_into(server, input, &mut seen).map(|()| seen)
+}
+
+/// A frame as read: type, flags, stream, payload.
+type Frame = (u8, u8, u32, Vec<u8>);
+
+/// Takes the output, which is whole frames within the peer's limit.
+fn output(server: &mut Server) -> Vec<Frame> {
+    let out = std::mem::take(server.output());
+    let (mut frames, mut rest) = (Vec::new(), &out[..]);
+    while !rest.is_empty() {
+        let len = usize::from(rest[1]) << 8 | usize::from(rest[2]) | usize::from(rest[0]) << 16;
+        assert!(len <= 16 << 10, "a frame of {len} bytes");
+        let stream = u32::from_be_bytes(rest[5..9].try_into().unwrap());
+        frames.push((rest[3], rest[4], stream, rest[9..9 + len].to_vec()));
+        rest = &rest[9 + len..];
+    }
+    frames
+}
+
+fn number(payload: &[u8]) -> u32 {
+    u32::from_be_bytes(payload[payload.len() - 4..].try_into().unwrap())
+}
+
+fn resets(frames: &[Frame]) -> Vec<(u32, u32)> {
+    let resets = frames.iter().filter(|(kind, ..)| *kind == RST_STREAM);
+    resets.map(|(_, _, stream, payload)| (*stream, number(payload))).collect()
+}
+
+/// The streams that were answered to their end.
+fn answered(frames: &[Frame]) -> Vec<u32> {
+    frames
+        .iter()
+        .filter(|(kind, flags, ..)| *kind == HEADERS && flags & ES != 0)
+        .map(|frame| frame.2)
+        .collect()
+}
+
+/// Both in one piece and byte by byte, `input` is a violation whose GOAWAY says `reason`.
+#[track_caller]
+fn violates(server: impl Fn() -> Server, input: &[u8], reason: u32, what: &str) {
+    for piece in [input.len(), 1] {
+        let mut server = server();
+        let mut seen = Vec::new();
+        let result = input.chunks(piece).try_for_each(|piece| receive_into(&mut server, piece, &mut seen));
+        assert!(result.is_err(), "{what}: {seen:?} {:?}", output(&mut server));
+        let goaway = output(&mut server).pop().unwrap();
+        assert_eq!((goaway.0, number(&goaway.3)), (GOAWAY, reason), "{what}, in pieces of {piece}");
+    }
+}
+
+/// The connection goes on: a new call on `stream` comes through, and a ping is answered.
+#[track_caller]
+fn goes_on(server: &mut Server, stream: u32) {
+    output(server);
+    let ping = frame(PING, 0, 0, b"12345678");
+    assert_eq!(receive(server, &[call(stream, true), ping].concat()).unwrap(), [Seen::Call(stream, true)]);
+    server.accept(stream);
+    let out = output(server);
+    assert_eq!(out[0], (PING, 1, 0, b"12345678".to_vec()));
+    assert_eq!(answered(&out), [stream]);
+}
+
+#[test]
+fn frames_of_wrong_form_end_the_connection() {
+    for (what, bad, reason) in [
+        ("DATA larger than allowed", frame(DATA, 0, 1, &[0; 16385]), FRAME_SIZE_ERROR),
+        ("unknown frame larger than allowed", frame(99, 0, 1, &[0; 16385]), FRAME_SIZE_ERROR),
+        ("SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, &[0; 5]), FRAME_SIZE_ERROR),
+        ("SETTINGS ACK that says something", frame(SETTINGS, 1, 0, &[0; 6]), FRAME_SIZE_ERROR),
+        ("SETTINGS of a stream", frame(SETTINGS, 0, 1, &[]), PROTOCOL_ERROR),
+        ("PING of 7 bytes", frame(PING, 0, 0, &[0; 7]), FRAME_SIZE_ERROR),
+        ("PING of 9 bytes", frame(PING, 0, 0, &[0; 9]), FRAME_SIZE_ERROR),
+        ("PING of a stream", frame(PING, 0, 1, &[0; 8]), PROTOCOL_ERROR),
+        ("GOAWAY of 7 bytes", frame(GOAWAY, 0, 0, &[0; 7]), FRAME_SIZE_ERROR),
+        ("GOAWAY of a stream", frame(GOAWAY, 0, 1, &[0; 8]), PROTOCOL_ERROR),
+        ("WINDOW_UPDATE of 3 bytes", frame(WINDOW_UPDATE, 0, 0, &[1; 3]), FRAME_SIZE_ERROR),
+        ("WINDOW_UPDATE of nothing", frame(WINDOW_UPDATE, 0, 1, &[]), FRAME_SIZE_ERROR),
+        ("RST_STREAM of 5 bytes", frame(RST_STREAM, 0, 1, &[0; 5]), FRAME_SIZE_ERROR),
+        ("PRIORITY of 4 bytes", frame(PRIORITY, 0, 1, &[0; 4]), FRAME_SIZE_ERROR),
+        ("PRIORITY of the connection", frame(PRIORITY, 0, 0, &[0; 5]), PROTOCOL_ERROR),
+        ("DATA padded by its length", frame(DATA, PAD, 1, &[5, 0, 0, 0, 0]), PROTOCOL_ERROR),
+        ("DATA padded, empty", frame(DATA, PAD, 1, &[]), FRAME_SIZE_ERROR),
+        ("HEADERS padded by its length", frame(HEADERS, PAD | EH, 3, &[4, 0x83, 0x86, 0x84]), PROTOCOL_ERROR),
+        ("HEADERS shorter than priority", frame(HEADERS, 0x20 | EH, 3, &[0; 4]), PROTOCOL_ERROR),
+        ("an initial window of 2^31", settings(&[(4, 1 << 31)]), FLOW_CONTROL_ERROR),
+        ("ENABLE_PUSH of 2", settings(&[(2, 2)]), PROTOCOL_ERROR),
+        ("MAX_FRAME_SIZE below 16 KiB", settings(&[(5, 16383)]), PROTOCOL_ERROR),
+        ("MAX_FRAME_SIZE of 2^24", settings(&[(5, 1 << 24)]), PROTOCOL_ERROR),
+        ("PUSH_PROMISE", frame(PUSH_PROMISE, EH, 1, &[0, 0, 0, 2]), PROTOCOL_ERROR),
+        ("HEADERS of the connection", call(0, true), PROTOCOL_ERROR),
+        ("HEADERS of an even stream", call(4, true), PROTOCOL_ERROR),
+    ] {
+        violates(settled, &[call(1, false), bad].concat(), reason, what);
+    }
+}
+
+#[test]
+fn frames_out_of_place_end_the_connection() {
+    let part = frame(HEADERS, 0, 3, &request());
+    let large = vec![b'x'; 16 << 10];
+    let full = frame(DATA, 0, 1, &large).repeat(WINDOW / large.len());
+    for (what, bad, reason) in [
+        ("DATA of the connection", frame(DATA, 0, 0, b"x"), PROTOCOL_ERROR),
+        ("DATA of an idle stream", frame(DATA, 0, 3, b"x"), PROTOCOL_ERROR),
+        ("DATA of a stream that is ours", frame(DATA, 0, 2, b"x"), PROTOCOL_ERROR),
+        ("DATA after END_STREAM", frame(DATA, ES, 1, b"x").repeat(2), STREAM_CLOSED),
+        ("HEADERS after END_STREAM", [frame(DATA, ES, 1, b"x"), call(1, true)].concat(), STREAM_CLOSED),
+        ("RST_STREAM of an idle stream", frame(RST_STREAM, 0, 3, &[0; 4]), PROTOCOL_ERROR),
+        ("RST_STREAM of the connection", frame(RST_STREAM, 0, 0, &[0; 4]), PROTOCOL_ERROR),
+        ("WINDOW_UPDATE of an idle stream", window_update(3, 1), PROTOCOL_ERROR),
+        ("WINDOW_UPDATE of 0", window_update(0, 0), PROTOCOL_ERROR),
+        ("WINDOW_UPDATE over 2^31 - 1", window_update(0, 0x7fff_0000), FLOW_CONTROL_ERROR),
+        (
+            "an initial window that is too much for an open call",
+            [window_update(1, 0x7fff_0000), settings(&[(4, 65_536)])].concat(),
+            FLOW_CONTROL_ERROR,
+        ),
+        ("CONTINUATION of nothing", frame(CONTINUATION, EH, 1, &[]), PROTOCOL_ERROR),
+        ("PING in a header block", [part.clone(), frame(PING, 0, 0, &[0; 8])].concat(), PROTOCOL_ERROR),
+        ("DATA in a header block", [part.clone(), frame(DATA, 0, 1, b"x")].concat(), PROTOCOL_ERROR),
+        ("an unknown frame in a header block", [part.clone(), frame(99, 0, 3, &[])].concat(), PROTOCOL_ERROR),
+        (
+            "CONTINUATION of another stream",
+            [part.clone(), frame(CONTINUATION, EH, 1, &[])].concat(),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "a header block without an end",
+            [part, frame(CONTINUATION, 0, 3, &large).repeat(3)].concat(),
+            ENHANCE_YOUR_CALM,
+        ),
+        ("stream numbers that go down", [call(7, true), call(5, true)].concat(), PROTOCOL_ERROR),
+        ("a header block that is none", frame(HEADERS, EH, 3, &[0x80]), COMPRESSION_ERROR),
+        ("a table larger than allowed", frame(HEADERS, EH, 3, &[0x3f, 0xe2, 0x1f]), COMPRESSION_ERROR),
+        ("a string cut short", frame(HEADERS, EH, 3, &[0, 5, b'a']), COMPRESSION_ERROR),
+        ("more than a call's window", [full, frame(DATA, 0, 1, &large)].concat(), FLOW_CONTROL_ERROR),
+        (
+            "more than the connection's window",
+            [call(3, false), call(5, false)]
+                .into_iter()
+                .chain((0..2 * WINDOW / large.len() + 1).map(|n| frame(DATA, 0, [1, 3, 5][n % 3], &large)))
+                .collect::<Vec<_>>()
+                .concat(),
+            FLOW_CONTROL_ERROR,
+        ),
+    ] {
+        violates(settled, &[call(1, false), bad].concat(), reason, what);
+    }
+}
+
+#[test]
+fn the_beginning_is_checked() {
+    let hello = hello();
+    for at in 0..24 {
+        let mut wrong = hello.clone();
+        wrong[at] ^= 0x20;
+        violates(|| Server::new(CONFIG), &wrong, PROTOCOL_ERROR, "a preface with a wrong byte");
+        let mut server = Server::new(CONFIG);
+        for piece in [&hello[..at], &hello[at..]] {
+            assert_eq!(receive(&mut server, piece).unwrap(), []);
+        }
+        assert!(server.is_settled());
+        goes_on(&mut server, 1);
+    }
+    for early in [call(1, true), frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, 1, 0, &[])] {
+        let input = [&hello[..24], &early].concat();
+        violates(|| Server::new(CONFIG), &input, PROTOCOL_ERROR, "SETTINGS come first");
+    }
+    violates(|| Server::new(CONFIG), b"GET / HTTP/1.1\r\n\r\n", PROTOCOL_ERROR, "HTTP/1");
+}
+
+/// The server's own settings come first, then the rest of the connection's window.
+#[test]
+fn the_server_says_what_it_allows() {
+    let mut server = Server::new(CONFIG);
+    let out = output(&mut server);
+    let said = settings(&[(3, 8), (4, WINDOW as u32), (6, 16 << 10)]);
+    assert_eq!(out[0], (SETTINGS, 0, 0, said[9..].to_vec()));
+    assert_eq!(out[1], (WINDOW_UPDATE, 0, 0, (2 * WINDOW as u32 - 65_535).to_be_bytes().to_vec()));
+    assert_eq!(out.len(), 2);
+    receive(&mut server, &hello()).unwrap();
+    assert_eq!(output(&mut server), [(SETTINGS, 1, 0, vec![])]);
+}
+
+/// Mistakes on a call end that call, the caller hears of it, and the connection goes on.
+#[test]
+fn mistakes_of_an_open_call_reset_it() {
+    let trailers = |flags, fields: &[(&str, &str)]| frame(HEADERS, EH | flags, 1, &block(fields));
+    for (bad, reason) in [
+        (window_update(1, 0), PROTOCOL_ERROR),
+        (window_update(1, 0x7fff_ffff), FLOW_CONTROL_ERROR),
+        (trailers(0, &[("a", "b")]), PROTOCOL_ERROR),
+        (trailers(ES, &[(":path", "/")]), PROTOCOL_ERROR),
+    ] {
+        let mut server = settled();
+        let seen = receive(&mut server, &[call(1, false), bad].concat()).unwrap();
+        assert_eq!(seen, [Seen::Call(1, false), Seen::Reset(1)]);
+        assert_eq!(resets(&output(&mut server)), [(1, reason)]);
+        assert_eq!(server.open_streams(), 0);
+        // What was on its way is thrown away, and counts in the connection's window alone.
+        let late = [frame(DATA, 0, 1, &[0; 1000]), trailers(ES, &[("a", "b")]), window_update(1, 9)].concat();
+        assert_eq!(receive(&mut server, &late).unwrap(), []);
+        goes_on(&mut server, 3);
+    }
+}
+
+#[test]
+fn malformed_requests_are_reset() {
+    let good = [(":method", "POST"), (":scheme", "http"), (":path", "/")];
+    let with = |more: &[(&'static str, &'static str)]| [&good, more].concat();
+    for bad in [
+        with(&[("Upper", "x")]),
+        with(&[("connection", "close")]),
+        with(&[("proxy-connection", "close")]),
+        with(&[("transfer-encoding", "chunked")]),
+        with(&[("upgrade", "h2c")]),
+        with(&[("keep-alive", "1")]),
+        with(&[("te", "gzip")]),
+        with(&[("", "x")]),
+        with(&[("a", "b"), (":authority", "x")]),
+        with(&[(":status", "200")]),
+        with(&[(":path", "/again")]),
+        with(&[(":method", "POST")]),
+        good[1..].to_vec(),
+        good[..2].to_vec(),
+        [&good[..2], &[(":path", "")]].concat(),
+        vec![],
+    ] {
+        let mut server = settled();
+        let input = frame(HEADERS, EH, 1, &block(&bad));
+        assert_eq!(receive(&mut server, &input).unwrap(), [], "{bad:?}");
+        assert_eq!(resets(&output(&mut server)), [(1, PROTOCOL_ERROR)], "{bad:?}");
+        goes_on(&mut server, 3);
+    }
+    let mut server = settled();
+    let fine = with(&[("te", "trailers"), ("x-a", "b")]);
+    let seen = receive(&mut server, &frame(HEADERS, EH, 1, &block(&fine))).unwrap();
+    assert_eq!(seen, [Seen::Call(1, false)]);
+    let fields: Vec<_> = server.fields().iter().collect();
+    assert!(fields.iter().zip(&fine).all(|(a, b)| *a == (b.0.as_bytes(), b.1.as_bytes())));
+}
+
+#[test]
+fn calls_over_the_limit_are_refused_and_later_ones_taken() {
+    let mut server = settled();
+    let calls: Vec<u8> = (0..10).flat_map(|n| call(2 * n + 1, true)).collect();
+    assert_eq!(receive(&mut server, &calls).unwrap().len(), 8);
+    assert_eq!(resets(&output(&mut server)), [(17, REFUSED_STREAM), (19, REFUSED_STREAM)]);
+    assert_eq!(server.open_streams(), 8);
+    server.accept(5);
+    goes_on(&mut server, 21);
+    assert_eq!(server.open_streams(), 7);
+}
+
+/// A list over the bound is answered 431, also when a few bytes unfold to it, and the tables stay in step.
+#[test]
+fn a_header_list_too_large_is_431() {
+    let mut server = settled();
+    let mut large = vec![0x40, 1, b'x', 0x7f, 0x81, 0x16];
+    large.extend([b'v'; 2944]);
+    large.extend([0xbe; 6]);
+    assert_eq!(receive(&mut server, &frame(HEADERS, EH, 1, &large)).unwrap(), []);
+    assert_eq!(output(&mut server), [(HEADERS, ES | EH, 1, block(&[(":status", "431")]))]);
+    let body = [frame(DATA, 0, 1, &[0; 99]), frame(DATA, ES, 1, b"")].concat();
+    assert_eq!(server.open_streams(), 1);
+    assert_eq!(receive(&mut server, &body).unwrap(), []);
+    assert_eq!(server.open_streams(), 0);
+    let next = [request(), vec![0xbe]].concat();
+    assert_eq!(receive(&mut server, &frame(HEADERS, ES | EH, 3, &next)).unwrap(), [Seen::Call(3, true)]);
+    assert_eq!(server.fields().get(b"x"), [b'v'; 2944]);
+}
+
+#[test]
+fn padding_of_each_length_comes_off_and_is_given_back() {
+    let mut server = settled();
+    let mut seen = Vec::new();
+    receive_into(&mut server, &call(1, false), &mut seen).unwrap();
+    let (mut body, mut given_back) = (Vec::new(), 0);
+    for pad in 0..=255_u8 {
+        for len in [0, 1, 300] {
+            let data = vec![pad; len];
+            let padded = [&[pad], &data[..], &vec![0; pad.into()]].concat();
+            for piece in padded_pieces(&frame(DATA, PAD, 1, &padded), pad) {
+                receive_into(&mut server, piece, &mut seen).unwrap();
+            }
+            server.release(1, len);
+            body.extend(data);
+            let out = output(&mut server);
+            let updates = out.iter().filter(|(kind, _, stream, _)| (*kind, *stream) == (WINDOW_UPDATE, 1));
+            given_back += updates.map(|frame| number(&frame.3) as usize).sum::<usize>();
+        }
+    }
+    let sent = body.len() + 3 * (256 + 255 * 128);
+    assert!(sent - given_back < WINDOW / 2, "{sent} sent, {given_back} given back");
+    receive_into(&mut server, &frame(DATA, PAD | ES, 1, &[3, 9, 0, 0, 0]), &mut seen).unwrap();
+    body.push(9);
+    assert_eq!(seen, [Seen::Call(1, false), Seen::Data(1, body, true)]);
+    let head = [&[2, 0x80, 0, 0, 0, 255][..], &request(), &[0, 0]].concat();
+    let seen = receive(&mut server, &frame(HEADERS, PAD | 0x20 | EH | ES, 3, &head)).unwrap();
+    assert_eq!(seen, [Seen::Call(3, true)]);
+    assert_eq!(server.fields().get(b"te"), b"trailers");
+}
+
+/// Cut where the head ends, after the padding's length, or nowhere.
+fn padded_pieces(frame: &[u8], choice: u8) -> [&[u8]; 2] {
+    let (a, b) = frame.split_at([9, 10, frame.len()][usize::from(choice) % 3]);
+    [a, b]
+}
+
+#[test]
+fn trailers_end_a_body() {
+    let mut server = settled();
+    let trailers = frame(HEADERS, ES | EH, 1, &block(&[("x", "y")]));
+    let seen = receive(&mut server, &[call(1, false), frame(DATA, 0, 1, b"abc"), trailers].concat()).unwrap();
+    assert_eq!(seen, [Seen::Call(1, false), Seen::Data(1, b"abc".to_vec(), true)]);
+    server.accept(1);
+    assert_eq!(server.open_streams(), 0);
+}
+
+/// An unknown type, PRIORITY, an unknown setting, RST_STREAM and GOAWAY are what they are, and nothing more.
+#[test]
+fn what_means_nothing_is_ignored() {
+    let mut server = settled();
+    let input = [
+        frame(99, 0xff, 0, &[1; 100]),
+        frame(99, 0xff, 1, &[]),
+        frame(PRIORITY, 0, 7, &[0; 5]),
+        settings(&[(99, 1), (0xffff, u32::MAX), (3, 0)]),
+        call(1, false),
+        frame(99, 0, 1, &[1; 100]),
+        frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]),
+        frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]),
+        frame(GOAWAY, 0, 0, &[0; 12]),
+    ];
+    assert_eq!(receive(&mut server, &input.concat()).unwrap(), [Seen::Call(1, false), Seen::Reset(1)]);
+    server.accept(1);
+    assert_eq!(output(&mut server), [(SETTINGS, 1, 0, vec![])]);
+    goes_on(&mut server, 3);
+}
+
+/// What an answer is, byte for byte: with the peer's table at first use, later, and when it has none.
+#[test]
+fn answers_follow_the_peers_table() {
+    let mut server = settled();
+    let mut success = |before: &[u8], stream: u32| {
+        receive(&mut server, &[before, &call(stream, true)].concat()).unwrap();
+        server.accept(stream);
+        let answer: Vec<_> = output(&mut server).into_iter().filter(|frame| frame.2 == stream).collect();
+        let [(HEADERS, EH, _, head), (DATA, 0, _, message), (HEADERS, 5, _, end)] = &answer[..] else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(message, &[0; 5]);
+        (head.clone(), end.clone())
+    };
+    let (kind, status) = (block(&[("content-type", "application/grpc")]), block(&[("grpc-status", "0")]));
+    let indexing = |literal: &[u8]| [&[0x40], &literal[1..]].concat();
+    assert_eq!(success(&[], 1), ([vec![0x88], indexing(&kind)].concat(), indexing(&status)));
+    assert_eq!(success(&[], 3), (vec![0x88, 0xbf], vec![0xbe]));
+    assert_eq!(success(&settings(&[(1, 8192)]), 5), (vec![0x88, 0xbf], vec![0xbe]));
+    assert_eq!(success(&settings(&[(1, 0)]), 7), ([vec![0x20, 0x88], kind.clone()].concat(), status.clone()));
+    let literal = ([vec![0x88], kind].concat(), status);
+    assert_eq!(success(&settings(&[(1, 100), (1, 4096)]), 9), literal);
+    assert_eq!(success(&settings(&[(1, 4096)]), 11), literal);
+    // Where the first block is a refusal, that one says it.
+    let mut server = settled();
+    receive(&mut server, &[settings(&[(1, 0)]), call(1, true)].concat()).unwrap();
+    server.refuse(1, [(&b":status"[..], &b"404"[..])].into_iter());
+    assert_eq!(output(&mut server)[1].3, [vec![0x20], block(&[(":status", "404")])].concat());
+}
+
+/// A refusal that is longer than a frame may be goes on in CONTINUATION frames, nothing between them.
+#[test]
+fn a_long_refusal_is_cut() {
+    for len in [16_350, 16_384, 40_000] {
+        let mut server = settled();
+        receive(&mut server, &call(1, true)).unwrap();
+        let message = vec![b'm'; len];
+        server.refuse(1, [(&b":status"[..], &b"200"[..]), (b"grpc-message", &message)].into_iter());
+        let out = output(&mut server);
+        assert!(out.iter().skip(1).all(|frame| frame.0 == CONTINUATION) && out[0].0 == HEADERS);
+        assert_eq!(out[0].1 & ES, ES);
+        assert!(out.iter().rev().zip([EH, 0, 0]).all(|(frame, end)| frame.1 & EH == end));
+        let (mut fields, block) = (Fields::default(), out.iter().flat_map(|frame| frame.3.clone()));
+        Decoder::default().decode(&block.collect::<Vec<_>>(), 1 << 20, &mut fields).unwrap();
+        assert_eq!(fields.get(b"grpc-message"), message);
+        goes_on(&mut server, 3);
+    }
+}
+
+#[test]
+fn answers_wait_for_the_calls_window() {
+    let mut server = settled();
+    receive(&mut server, &settings(&[(4, 0)])).unwrap();
+    let calls: Vec<u8> = (0..4).flat_map(|n| call(2 * n + 1, true)).collect();
+    receive(&mut server, &calls).unwrap();
+    [1, 3, 5, 7].into_iter().for_each(|stream| server.accept(stream));
+    let mut after = |input: &[u8]| {
+        receive(&mut server, input).unwrap();
+        answered(&output(&mut server))
+    };
+    assert_eq!(after(&window_update(3, 4)), []);
+    assert_eq!(after(&window_update(3, 1)), [3]);
+    assert_eq!(after(&settings(&[(4, 4)])), []);
+    assert_eq!(after(&window_update(7, 1)), [7]);
+    assert_eq!(after(&frame(RST_STREAM, 0, 1, &[0; 4])), []);
+    assert_eq!(after(&settings(&[(4, 5)])), [5]);
+    assert_eq!(server.open_streams(), 0);
+    goes_on(&mut server, 9);
+}
+
+/// 65,535 bytes are 13,107 answers of 5; the window may also become negative (section 6.9.2).
+#[test]
+fn answers_wait_for_the_connections_window() {
+    let mut server = settled();
+    for n in 0..13_107 {
+        server.begin_turn();
+        receive(&mut server, &call(2 * n + 1, true)).unwrap();
+        server.accept(2 * n + 1);
+    }
+    assert_eq!(answered(&output(&mut server)).len(), 13_107);
+    let rest = [30_001, 30_003, 30_005];
+    for stream in rest {
+        receive(&mut server, &call(stream, true)).unwrap();
+        server.accept(stream);
+        server.accept(stream);
+    }
+    // One that waits may be refused in the meantime: that needs no window.
+    server.refuse(30_003, [(&b":status"[..], &b"503"[..])].into_iter());
+    assert_eq!(answered(&output(&mut server)), [30_003]);
+    receive(&mut server, &window_update(0, 4)).unwrap();
+    assert_eq!(output(&mut server), []);
+    receive(&mut server, &window_update(0, 5)).unwrap();
+    assert_eq!(answered(&output(&mut server)), [30_001]);
+    receive(&mut server, &window_update(0, 65_535)).unwrap();
+    assert_eq!(answered(&output(&mut server)), [30_005]);
+    goes_on(&mut server, 40_001);
+}
+
+#[test]
+fn leaving_lets_open_calls_finish() {
+    let mut server = settled();
+    receive(&mut server, &call(1, false)).unwrap();
+    server.leave();
+    server.leave();
+    let out = output(&mut server);
+    assert_eq!(out[0], (GOAWAY, 0, 0, [0x7f, 255, 255, 255, 0, 0, 0, 0].to_vec()));
+    let [_, (PING, 0, 0, ping)] = &out[..] else { panic!("{out:?}") };
+    // A call that was on its way is taken; another ping's answer means nothing.
+    let early = [call(3, true), frame(PING, 1, 0, b"anything")].concat();
+    assert_eq!(receive(&mut server, &early).unwrap(), [Seen::Call(3, true)]);
+    receive(&mut server, &frame(PING, 1, 0, ping)).unwrap();
+    assert_eq!(output(&mut server), [(GOAWAY, 0, 0, [0, 0, 0, 3, 0, 0, 0, 0].to_vec())]);
+    // Later ones are ignored, their bodies too.
+    let late = [call(5, false), frame(DATA, ES, 5, b"late"), frame(PING, 1, 0, ping)].concat();
+    assert_eq!(receive(&mut server, &late).unwrap(), []);
+    assert_eq!(output(&mut server), []);
+    let body = frame(DATA, ES, 1, b"abc");
+    assert_eq!(receive(&mut server, &body).unwrap(), [Seen::Data(1, b"abc".to_vec(), true)]);
+    assert!(!server.is_done());
+    [1, 3].into_iter().for_each(|stream| server.accept(stream));
+    assert_eq!(answered(&output(&mut server)), [1, 3]);
+    assert!(server.is_done());
+    // Section 6.8: the number in a GOAWAY must not grow.
+    receive(&mut server, &frame(PING, 0, 0, b"too long!")).unwrap_err();
+    assert_eq!(output(&mut server)[0].3[..4], [0, 0, 0, 3]);
+}
+
+/// Frames that say nothing end the connection within the bound; each in turns of many.
+#[test]
+fn floods_are_ended() {
+    let (max, with_call) = (HTTP2_IDLE_FRAMES_MAX as usize, call(1, false));
+    let reset = frame(RST_STREAM, 0, 1, &[0; 4]);
+    for (what, flood) in [
+        ("pings", frame(PING, 0, 0, &[0; 8])),
+        ("ping answers", frame(PING, 1, 0, &[0; 8])),
+        ("settings", settings(&[])),
+        ("settings answers", frame(SETTINGS, 1, 0, &[])),
+        ("empty DATA", frame(DATA, 0, 1, &[])),
+        ("tiny DATA", frame(DATA, 0, 1, b"x")),
+        ("DATA that is padding", frame(DATA, PAD, 1, &[9, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        ("window updates", window_update(0, 1)),
+        ("window updates of a call", window_update(1, 1)),
+        ("priorities", frame(PRIORITY, 0, 1, &[0; 5])),
+        ("unknown frames", frame(99, 0, 0, &[])),
+        ("goaways", frame(GOAWAY, 0, 0, &[0; 8])),
+    ] {
+        let mut server = settled();
+        receive(&mut server, &with_call).unwrap();
+        let result = (0..max).try_for_each(|_| {
+            let received = receive(&mut server, &flood).map(drop);
+            server.release(1, 1);
+            received
+        });
+        assert!(result.is_err(), "{what}");
+        assert_eq!(number(&output(&mut server).pop().unwrap().3), ENHANCE_YOUR_CALM, "{what}");
+    }
+    // On a call that is over.
+    violates(
+        settled,
+        &[with_call, reset, frame(DATA, ES, 1, b"").repeat(max)].concat(),
+        ENHANCE_YOUR_CALM,
+        "ends",
+    );
+    let empty = [frame(HEADERS, 0, 1, &request()), frame(CONTINUATION, 0, 1, &[]).repeat(max)].concat();
+    violates(settled, &empty, ENHANCE_YOUR_CALM, "empty CONTINUATION");
+    // Calls that are opened and reset at once, and calls that are none.
+    let numbers = || (0..).map(|n| 2 * n + 1);
+    let rapid = numbers().take(max / 16 + 1).flat_map(|n| [call(n, true), frame(RST_STREAM, 0, n, &[0; 4])]);
+    violates(settled, &rapid.flatten().collect::<Vec<_>>(), ENHANCE_YOUR_CALM, "rapid reset");
+    let malformed = numbers().take(max + 1).flat_map(|n| frame(HEADERS, EH, n, &[0x84]));
+    violates(settled, &malformed.collect::<Vec<_>>(), ENHANCE_YOUR_CALM, "malformed calls");
+    let refused = numbers().take(max + 9).flat_map(|n| call(n, true));
+    violates(settled, &refused.collect::<Vec<_>>(), ENHANCE_YOUR_CALM, "calls over the limit");
+}
+
+/// Answers that wait do not make a flood of window updates cheaper.
+#[test]
+fn a_flood_while_answers_wait_is_ended() {
+    let mut server = settled();
+    receive(&mut server, &[settings(&[(4, 0)]), call(1, true), call(3, true)].concat()).unwrap();
+    [1, 3].into_iter().for_each(|stream| server.accept(stream));
+    let flood = window_update(0, 1).repeat(HTTP2_IDLE_FRAMES_MAX as usize);
+    receive(&mut server, &flood).unwrap_err();
+    assert_eq!(number(&output(&mut server).pop().unwrap().3), ENHANCE_YOUR_CALM);
+}
+
+/// 100,000 turns of what an honest client sends: keepalive pings, settings, window updates and now and then a call that it
+/// gives up.
+#[test]
+fn an_honest_client_is_never_a_flood() {
+    let mut server = settled();
+    for turn in 0..100_000_u32 {
+        server.begin_turn();
+        let stream = 2 * turn + 1;
+        let mut input = [frame(PING, 0, 0, &[7; 8]), window_update(0, 5)].concat();
+        if turn % 16 == 0 {
+            input.extend([call(stream, false), frame(RST_STREAM, 0, stream, &[0; 4])].concat());
+        } else if turn % 3 == 0 {
+            input.extend([settings(&[]), call(stream, false), frame(DATA, 0, stream, b"x")].concat());
+            input.extend(frame(DATA, ES, stream, b""));
+        }
+        receive(&mut server, &input).unwrap();
+        server.accept(stream);
+        server.output().clear();
+    }
+    assert_eq!(server.open_streams(), 0);
+}
+
+/// Some frame of a client, good or bad, by two numbers.
+fn some_frame(kind: u8, at: u8) -> Vec<u8> {
+    let stream = 2 * (u32::from(at) % 5) + 1;
+    let pad = at % 7;
+    match kind {
+        0..=3 => call(stream + 10 * u32::from(kind), at % 2 == 0),
+        4..=6 => frame(DATA, at & ES, stream, &vec![at; 40 * usize::from(at)]),
+        7 => frame(DATA, PAD | at & ES, stream, &[vec![pad; 3], vec![0; pad.into()]].concat()),
+        8 => frame(HEADERS, ES | EH, stream, &block(&[("x", "y")])),
+        9 => frame(RST_STREAM, 0, stream, &[0; 4]),
+        10 => {
+            [frame(HEADERS, 0, stream + 40, &request()), frame(CONTINUATION, EH, stream + 40, &[])].concat()
+        }
+        11 => settings(&[(4, u32::from(at) * 100), (1, u32::from(at) * 40)]),
+        12 => window_update(stream * u32::from(at % 3), u32::from(at) + 1),
+        13 => frame(PING, 0, 0, &[at; 8]),
+        14 => frame(at, 0, stream, &vec![at; at.into()]),
+        _ => window_update(stream, u32::from(at / 128)),
+    }
+}
+
+/// What `input` in pieces of these sizes gives: events, the reason of a violation, and what is written but for updates
+/// of windows, whose bytes may be grouped otherwise.
+fn outcome(input: &[u8], sizes: &[usize]) -> (Vec<Seen>, Option<Violation>, Vec<Frame>) {
+    let mut server = Server::new(CONFIG);
+    let (mut seen, mut rest, mut sizes) = (Vec::new(), input, sizes.iter().cycle());
+    let mut violation = None;
+    while !rest.is_empty() && violation.is_none() {
+        let (piece, tail) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+        let before = seen.len();
+        violation = receive_into(&mut server, piece, &mut seen).err();
+        for event in &seen[before..] {
+            if let Seen::Call(stream @ (1 | 11 | 25), _) = event {
+                server.refuse(*stream, std::iter::empty());
+            }
+        }
+        rest = tail;
+    }
+    let mut out = output(&mut server);
+    out.retain(|(kind, ..)| *kind != WINDOW_UPDATE);
+    (seen, violation, out)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_cut_of_the_input_does_not_matter(
+        frames in prop::collection::vec((0..16_u8, any::<u8>()), 1..40),
+        sizes in prop::collection::vec(1..3000_usize, 1..9),
+        noise in prop::collection::vec(any::<u8>(), 0..30),
+    ) {
+        let frames: Vec<u8> = frames.into_iter().flat_map(|(kind, at)| some_frame(kind, at)).collect();
+        let input = [hello(), frames, noise].concat();
+        // Refusing at once, the server throws away what follows: the events are those of whole frames.
+        let each_frame = outcome(&input, &[1]);
+        prop_assert_eq!(&outcome(&input, &sizes), &each_frame);
+        prop_assert_eq!(&outcome(&input, &[3, 9, 24]), &each_frame);
+    }
+
+    /// A client that obeys the windows can send any amount: it is never refused, and when everything is released it always has
+    /// room again, on each open call and on the connection.
+    #[test]
+    fn an_obedient_client_always_gets_room(
+        steps in prop::collection::vec((0..6_usize, 0..12_000_usize, any::<u8>()), 1..400),
+        stream_window in 1..200_000_u32,
+        connection_window in 1..400_000_u32,
+    ) {
+        let config = ServerConfig {
+            stream_window_bytes: stream_window,
+            connection_window_bytes: connection_window,
+            ..CONFIG
+        };
+        let mut server = Server::new(config);
+        receive(&mut server, &hello()).unwrap();
+        let mut model = Obedient::new(&mut server, &config);
+        for (place, len, choice) in steps {
+            model.step(&mut server, place, len, choice);
+            model.check(&mut server);
+        }
+    }
+}
+
+/// A client's view of the windows, and what its server has not released.
+struct Obedient {
+    connection: i64,
+    initial: i64,
+    config: ServerConfig,
+    // Number, window, and bytes not released of each call; the number grows when a call ends.
+    calls: Vec<(u32, i64, usize)>,
+    // The last body byte sent, of all calls.
+    next: u32,
+}
+
+impl Obedient {
+    fn new(server: &mut Server, config: &ServerConfig) -> Self {
+        let initial = i64::from(config.stream_window_bytes);
+        let mut new = Self { connection: 65_535, initial, config: *config, calls: Vec::new(), next: 1 };
+        (0..6).for_each(|_| new.open(server));
+        new.hear(server);
+        new
+    }
+
+    fn open(&mut self, server: &mut Server) {
+        assert_eq!(receive(server, &call(self.next, false)).unwrap(), [Seen::Call(self.next, false)]);
+        self.calls.push((self.next, self.initial, 0));
+        self.next += 2;
+    }
+
+    /// Takes WINDOW_UPDATEs to heart, which are neither 0 nor too large.
+    fn hear(&mut self, server: &mut Server) {
+        for (kind, _, stream, payload) in output(server) {
+            let bytes = i64::from(number(&payload));
+            match (kind, stream) {
+                (WINDOW_UPDATE, 0) => self.connection += bytes,
+                (WINDOW_UPDATE, _) => {
+                    let call = self.calls.iter_mut().find(|call| call.0 == stream);
+                    call.expect("an update for an open call").1 += bytes;
+                }
+                (SETTINGS | RST_STREAM, _) => continue,
+                other => panic!("{other:?}"),
+            }
+            assert!(bytes > 0);
+        }
+    }
+
+    fn step(&mut self, server: &mut Server, place: usize, len: usize, choice: u8) {
+        let (stream, window, held) = self.calls[place];
+        let room = usize::try_from(window.min(self.connection).max(0)).unwrap();
+        let padding = usize::from(choice) * usize::from(choice % 5 == 0);
+        let len = len.min(room);
+        let data = vec![choice; len.saturating_sub(padding + 1)];
+        if len > padding && padding > 0 {
+            let payload = [&[u8::try_from(padding).unwrap()], &data[..], &vec![0; padding]].concat();
+            receive(server, &frame(DATA, PAD, stream, &payload)).unwrap();
+        } else {
+            receive(server, &frame(DATA, 0, stream, &vec![choice; len])).unwrap();
+        }
+        let body = if len > padding && padding > 0 { data.len() } else { len };
+        self.connection -= i64::try_from(len).unwrap();
+        self.calls[place].1 -= i64::try_from(len).unwrap();
+        let held = held + body;
+        self.calls[place].2 = held;
+        server.begin_turn();
+        match choice % 8 {
+            // Some, all, or all of an ended call, whose bytes count for the connection still.
+            0 => (server.release(stream, held / 2), self.calls[place].2 = held - held / 2).1,
+            1 | 2 => {
+                let call = self.calls.remove(place);
+                let reset = frame(RST_STREAM, 0, stream, &[0; 4]);
+                assert_eq!(receive(server, &reset).unwrap(), [Seen::Reset(stream)]);
+                server.release(stream, call.2);
+                self.hear(server);
+                self.open(server);
+            }
+            _ => (server.release(stream, held), self.calls[place].2 = 0).1,
+        }
+        self.hear(server);
+    }
+
+    /// What is missing in each window is what is held, and less than half of it.
+    fn check(&self, server: &mut Server) {
+        let held: usize = self.calls.iter().map(|call| call.2).sum();
+        let whole = i64::from(self.config.connection_window_bytes).max(65_535);
+        let half = i64::from(self.config.connection_window_bytes) / 2;
+        let missing = whole - self.connection - i64::try_from(held).unwrap();
+        assert!((0..half.max(1)).contains(&missing), "connection: {missing} missing of {whole}");
+        for (stream, window, held) in &self.calls {
+            let missing = self.initial - window - i64::try_from(*held).unwrap();
+            assert!((0..(self.initial / 2).max(1)).contains(&missing), "call {stream}: {missing} missing");
+        }
+        assert_eq!(server.open_streams(), self.calls.len());
+    }
+}

@@ -1,0 +1,309 @@
+//! The calls on one connection: from what HTTP/2 says has come to what it shall answer.
+//!
+//! A call whose body came whole is framed, admitted and answered in place: no task, no timer, no allocation of its own. What has
+//! to wait (for more of a body, for room, for the upstream's result) waits in a list here; [`super::connection`] says when to look
+//! again.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+
+use super::call::{Call, Rejection, judge};
+use super::core::{Core, Offered, detached};
+use super::{clock, reply};
+use crate::batch::{DropReason, Settled};
+use crate::grpc::Code;
+use crate::http2::{Event, Server, Violation};
+use crate::limits;
+use crate::otlp::FramedRequest;
+use crate::queue::Charge;
+use crate::stats::RejectReason;
+
+/// The calls on one connection, and its HTTP/2.
+pub(crate) struct Calls {
+    core: Rc<Core>,
+    receiver: usize,
+    message_bytes_max: usize,
+    pub(crate) http2: Server,
+    // Calls that are not answered, ascending by stream, but for those in `results`.
+    open: Vec<Open>,
+    results: FuturesUnordered<LocalBoxFuture<'static, (u32, u64, Settled)>>,
+}
+
+/// A call that waits.
+struct Open {
+    stream: u32,
+    wait: Wait,
+}
+
+enum Wait {
+    /// For more of its body. `old` when it has waited since before the body timer was set.
+    Body { call: Call, old: bool },
+    /// For room to hold more of its body; until then its sender is held back.
+    BodyRoom { call: Call, ended: bool, give_up_at: Instant },
+    /// For room in the queue.
+    Room { request: FramedRequest, _charge: Charge, give_up_at: Instant, timeout: Option<Duration> },
+}
+
+impl Calls {
+    pub(crate) fn new(core: Rc<Core>, receiver: usize, message_bytes_max: usize, http2: Server) -> Self {
+        Self { core, receiver, message_bytes_max, http2, open: Vec::new(), results: FuturesUnordered::new() }
+    }
+
+    /// Takes what was read.
+    ///
+    /// # Errors
+    /// [`Violation`]: the connection cannot go on.
+    pub(crate) fn take(&mut self, mut input: Bytes) -> Result<(), Violation> {
+        while !input.is_empty() {
+            match self.http2.receive(&mut input)? {
+                None => break,
+                Some(Event::Call { stream, end }) => self.begin(stream, end),
+                Some(Event::Data { stream, bytes, end }) => self.body(stream, bytes, end),
+                Some(Event::Reset { stream }) => {
+                    if let Some(at) = self.place_of(stream) {
+                        self.open.remove(at);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a call waits for more of its body.
+    pub(crate) fn waits_for_bodies(&self) -> bool {
+        self.open.iter().any(|open| matches!(open.wait, Wait::Body { .. }))
+    }
+
+    /// Whether a call waits for room.
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.open.iter().any(|open| !matches!(open.wait, Wait::Body { .. }))
+    }
+
+    fn place_of(&self, stream: u32) -> Option<usize> {
+        match self.open.last() {
+            Some(last) if last.stream == stream => Some(self.open.len() - 1),
+            _ => self.open.binary_search_by_key(&stream, |open| open.stream).ok(),
+        }
+    }
+
+    fn wait(&mut self, stream: u32, wait: Wait) {
+        let at = self.open.partition_point(|open| open.stream < stream);
+        self.open.insert(at, Open { stream, wait });
+    }
+
+    fn begin(&mut self, stream: u32, end: bool) {
+        match judge(self.http2.fields()) {
+            Ok(headers) => {
+                let call = Call::new(&headers, self.message_bytes_max);
+                if end {
+                    return self.complete(stream, call);
+                }
+                self.open.push(Open { stream, wait: Wait::Body { call, old: false } });
+            }
+            Err(rejection) => self.refuse(stream, &rejection),
+        }
+    }
+
+    fn body(&mut self, stream: u32, bytes: Bytes, end: bool) {
+        let len = bytes.len();
+        let at = self.place_of(stream);
+        let Some(open) = at.and_then(|at| self.open.get_mut(at)) else {
+            self.http2.release(stream, len);
+            return;
+        };
+        let pushed = match &mut open.wait {
+            Wait::Body { call, .. } => call.push(bytes, end),
+            Wait::BodyRoom { call, ended, .. } => {
+                *ended = end;
+                call.push(bytes, false)
+            }
+            Wait::Room { .. } => Ok(()),
+        };
+        let budget = &self.core.shared.budget;
+        let next = match (pushed, &mut open.wait) {
+            (Err(rejection), Wait::Body { call, .. } | Wait::BodyRoom { call, .. }) => {
+                Some((Err(rejection), call.unreleased()))
+            }
+            (Ok(()), Wait::Body { call, .. }) if end => Some((Ok(()), call.unreleased())),
+            (Ok(()), Wait::Body { call, .. }) => {
+                match call.charge(budget) {
+                    Some(release) => self.http2.release(stream, release),
+                    None => self.hold_back(stream),
+                }
+                None
+            }
+            _ => None,
+        };
+        let Some((ended, unreleased)) = next else { return };
+        let Some(open) = at.map(|at| self.open.remove(at)) else { return };
+        self.http2.release(stream, unreleased);
+        match (ended, open.wait) {
+            (Ok(()), Wait::Body { call, .. }) => self.complete(stream, call),
+            (Err(rejection), _) => self.refuse(stream, &rejection),
+            _ => {}
+        }
+    }
+
+    /// There is no room for more of this body: its sender gets no window until there is.
+    fn hold_back(&mut self, stream: u32) {
+        let Some(Open { wait: Wait::Body { call, .. }, .. }) =
+            self.place_of(stream).map(|at| self.open.remove(at))
+        else {
+            return;
+        };
+        let give_up_at = clock::now() + self.core.wait_for_room_max(self.receiver, call.timeout);
+        self.wait(stream, Wait::BodyRoom { call, ended: false, give_up_at });
+    }
+
+    /// Frames and admits a complete body. Answers, or lets it wait.
+    fn complete(&mut self, stream: u32, call: Call) {
+        let timeout = call.timeout;
+        let offered = call.finish().and_then(|request| self.core.offer(self.receiver, request, false));
+        self.settle(stream, offered, timeout, None);
+    }
+
+    fn settle(
+        &mut self,
+        stream: u32,
+        offered: Result<Offered, Rejection>,
+        timeout: Option<Duration>,
+        waiting: Option<(Charge, Instant)>,
+    ) {
+        match offered {
+            Ok(Offered::Queued { items }) => self.accept(stream, items),
+            Ok(Offered::Waiting { receipt, items }) => {
+                let awaited = AwaitedResult::new(&self.core);
+                self.results.push(Box::pin(async move {
+                    let settled = receipt.await;
+                    drop(awaited);
+                    (stream, items, settled)
+                }));
+            }
+            Ok(Offered::Blocked(request)) => {
+                let waiting = waiting.or_else(|| {
+                    let charge = self.core.shared.waiting.try_charge(request.len())?;
+                    Some((charge, clock::now() + self.core.wait_for_room_max(self.receiver, timeout)))
+                });
+                match waiting {
+                    Some((charge, give_up_at)) => {
+                        // A slice would hold the read buffer of the whole core while it waits.
+                        let request = detached(request);
+                        self.wait(stream, Wait::Room { request, _charge: charge, give_up_at, timeout });
+                    }
+                    None => self.refuse(stream, &Rejection::full(RejectReason::QueueFull, request.items())),
+                }
+            }
+            Err(rejection) => self.refuse(stream, &rejection),
+        }
+    }
+
+    /// Answers the calls whose result has come.
+    pub(crate) fn answer_results(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some((stream, items, settled))) = self.results.poll_next_unpin(cx) {
+            match settled {
+                Settled::Delivered => self.accept(stream, items),
+                settled => self.refuse(stream, &not_delivered(settled, items)),
+            }
+        }
+    }
+
+    /// Asks again for all that wait for room.
+    pub(crate) fn retry_all(&mut self) {
+        let now = clock::now();
+        for open in std::mem::take(&mut self.open) {
+            let stream = open.stream;
+            match open.wait {
+                wait @ Wait::Body { .. } => self.wait(stream, wait),
+                Wait::BodyRoom { mut call, ended, give_up_at } => match call.charge(&self.core.shared.budget)
+                {
+                    Some(release) => {
+                        self.http2.release(stream, release);
+                        if ended {
+                            self.complete(stream, call);
+                        } else {
+                            self.wait(stream, Wait::Body { call, old: false });
+                        }
+                    }
+                    None if now >= give_up_at => {
+                        self.http2.release(stream, call.unreleased());
+                        self.refuse(stream, &Rejection::full(RejectReason::MemoryFull, 0));
+                    }
+                    None => self.wait(stream, Wait::BodyRoom { call, ended, give_up_at }),
+                },
+                Wait::Room { request, _charge, give_up_at, timeout } => {
+                    let offered = self.core.offer(self.receiver, request, now >= give_up_at);
+                    self.settle(stream, offered, timeout, Some((_charge, give_up_at)));
+                }
+            }
+        }
+    }
+
+    /// Gives up the bodies that were waited for when this was last called.
+    pub(crate) fn give_up_old_bodies(&mut self) {
+        for mut open in std::mem::take(&mut self.open) {
+            match &mut open.wait {
+                Wait::Body { call, old: true } => {
+                    self.http2.release(open.stream, call.unreleased());
+                    self.refuse(open.stream, &body_timeout());
+                    continue;
+                }
+                Wait::Body { old, .. } => *old = true,
+                _ => {}
+            }
+            self.open.push(open);
+        }
+    }
+
+    fn accept(&mut self, stream: u32, items: u64) {
+        if let Some(counters) = self.core.receiver_counters(self.receiver) {
+            counters.accept(items);
+        }
+        self.http2.accept(stream);
+    }
+
+    fn refuse(&mut self, stream: u32, rejection: &Rejection) {
+        self.core.count_rejection(self.receiver, rejection);
+        reply::refuse(&mut self.http2, stream, rejection);
+    }
+}
+
+/// What a sender is told that waited for the upstream's answer: whether trying again may help is the upstream's word.
+fn not_delivered(settled: Settled, items: u64) -> Rejection {
+    let code = match settled {
+        Settled::Dropped(DropReason::Rejected | DropReason::SpanTooLarge) => Code::INVALID_ARGUMENT,
+        _ => Code::UNAVAILABLE,
+    };
+    let message = match settled {
+        Settled::Dropped(reason) => format!("the upstream did not take it: {}", reason.name()),
+        _ => "the upstream did not take it".to_owned(),
+    };
+    Rejection { items, ..Rejection::new(RejectReason::Upstream, code, message) }
+}
+
+fn body_timeout() -> Rejection {
+    let message = format!("body did not arrive within {:?}", limits::BODY_TIMEOUT);
+    Rejection::new(RejectReason::BodyTimeout, Code::DEADLINE_EXCEEDED, message)
+}
+
+/// Counts a call that waits for the upstream's answer, so that a drain leaves its connection open.
+struct AwaitedResult(Rc<Core>);
+
+impl AwaitedResult {
+    fn new(core: &Rc<Core>) -> Self {
+        core.awaited_results.set(core.awaited_results.get() + 1);
+        Self(Rc::clone(core))
+    }
+}
+
+impl Drop for AwaitedResult {
+    fn drop(&mut self) {
+        let awaited = &self.0.awaited_results;
+        awaited.set(awaited.get() - 1);
+    }
+}

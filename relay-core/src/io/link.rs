@@ -1,0 +1,218 @@
+//! One connection to an upstream: its socket and its HTTP/2, driven by a task of its own, shared by the calls of one core.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+
+use super::export::Body;
+use crate::http2::{Client, Ended, RequestHead};
+use crate::limits::{ANSWER_BYTES_MAX, WRITE_SLICES_MAX};
+
+/// A connection on which calls are started. Belongs to one core.
+pub(crate) struct Link {
+    state: RefCell<State>,
+    // Something about the connection is other than it was: settled, room for a call, ended.
+    changed: Notify,
+}
+
+struct State {
+    client: Client<Body>,
+    // Who waits for the end of which call; ascending streams.
+    callers: Vec<(u32, oneshot::Sender<Ended>)>,
+    driver: Option<Waker>,
+    // Why it has ended.
+    ended: Option<String>,
+}
+
+impl Link {
+    /// A link over a connected socket, and the task that drives it. The future resolves when the connection has ended.
+    pub(crate) fn new(stream: TcpStream) -> (Rc<Self>, impl Future<Output = String>) {
+        let state = State { client: Client::new(), callers: Vec::new(), driver: None, ended: None };
+        let link = Rc::new(Self { state: RefCell::new(state), changed: Notify::new() });
+        (Rc::clone(&link), drive(link, stream))
+    }
+
+    /// Resolves when the upstream has shown that it speaks HTTP/2.
+    ///
+    /// # Errors
+    /// Why the connection has ended instead.
+    pub(crate) async fn settled(&self) -> Result<(), String> {
+        self.until(|client| client.is_settled()).await
+    }
+
+    /// Resolves when a call may be started.
+    ///
+    /// # Errors
+    /// Why none will ever be: the connection has ended, or the upstream has said GOAWAY.
+    pub(crate) async fn ready(&self) -> Result<(), String> {
+        self.until(|client| client.has_room() || client.is_leaving()).await?;
+        if self.state.borrow().client.is_leaving() {
+            return Err("upstream is leaving".to_owned());
+        }
+        Ok(())
+    }
+
+    async fn until(&self, condition: impl Fn(&Client<Body>) -> bool) -> Result<(), String> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let state = self.state.borrow();
+                if let Some(cause) = &state.ended {
+                    return Err(cause.clone());
+                }
+                if condition(&state.client) {
+                    return Ok(());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// One call. Dropping the future gives it up.
+    ///
+    /// # Errors
+    /// Why the connection has ended before the call did.
+    pub(crate) async fn call(self: &Rc<Self>, head: &RequestHead, body: Body) -> Result<Ended, String> {
+        let started = {
+            let mut state = self.state.borrow_mut();
+            if let Some(cause) = &state.ended {
+                return Err(cause.clone());
+            }
+            let opened = state.client.open(head, body);
+            opened.map(|stream| {
+                let (caller, answer) = oneshot::channel();
+                state.callers.push((stream, caller));
+                state.wake();
+                (stream, answer)
+            })
+        };
+        let Some((stream, answer)) = started else { return Ok(Ended::NotProcessed) };
+        let guard = CallGuard { link: Rc::clone(self), stream };
+        match answer.await {
+            Ok(ended) => Ok(ended),
+            Err(_) => {
+                drop(guard);
+                Err(self.state.borrow().ended.clone().unwrap_or_else(|| "connection ended".to_owned()))
+            }
+        }
+    }
+
+    /// Lets the driver look whether anybody still wants the connection.
+    pub(crate) fn left(&self) {
+        self.state.borrow_mut().wake();
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+    }
+
+    /// Tells the callers of calls that have ended.
+    fn answer_callers(&mut self) -> bool {
+        let mut any = false;
+        while let Some((stream, ended)) = self.client.next_ended() {
+            any = true;
+            if let Ok(at) = self.callers.binary_search_by_key(&stream, |(id, _)| *id) {
+                let (_, caller) = self.callers.remove(at);
+                // An error means that the caller has just given up.
+                caller.send(ended).ok();
+            }
+        }
+        any
+    }
+}
+
+/// Gives a call up when its caller is dropped; does nothing when it has ended.
+struct CallGuard {
+    link: Rc<Link>,
+    stream: u32,
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let mut state = self.link.state.borrow_mut();
+        if let Ok(at) = state.callers.binary_search_by_key(&self.stream, |(id, _)| *id) {
+            state.callers.remove(at);
+            state.client.cancel(self.stream);
+            state.wake();
+            self.link.changed.notify_waiters();
+        }
+    }
+}
+
+async fn drive(link: Rc<Link>, mut stream: TcpStream) -> String {
+    let mut buffer = BytesMut::new();
+    let ended = std::future::poll_fn(|cx| turn(&link, &mut stream, &mut buffer, cx)).await;
+    let cause = match ended {
+        Ok(()) => "connection ended".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let mut state = link.state.borrow_mut();
+    state.ended = Some(cause.clone());
+    // Their callers see that nobody will answer.
+    state.callers.clear();
+    drop(state);
+    link.changed.notify_waiters();
+    cause
+}
+
+fn turn(
+    link: &Rc<Link>,
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    let mut state = link.state.borrow_mut();
+    let mut changed = false;
+    loop {
+        buffer.reserve(ANSWER_BYTES_MAX.min(4 << 10));
+        match pin!(stream.read_buf(buffer)).poll(cx) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(_)) => {
+                let received = state.client.receive(buffer);
+                buffer.clear();
+                changed = true;
+                // Answers that came before a violation count.
+                state.answer_callers();
+                if let Err(violation) = received {
+                    return Poll::Ready(Err(io::Error::other(violation)));
+                }
+            }
+            Poll::Pending => break,
+        }
+    }
+    if changed {
+        link.changed.notify_waiters();
+    }
+    while state.client.fill() {
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+        let filled = state.client.slices(&mut slices);
+        let written =
+            match Pin::new(&mut *stream).poll_write_vectored(cx, slices.get(..filled).unwrap_or_default()) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => break,
+            };
+        state.client.written(written);
+    }
+    // Nobody can start a call here any more: the upstream leaves, or another connection has taken this one's place.
+    let unwanted = state.client.is_leaving() || Rc::strong_count(link) == 1;
+    if unwanted && state.client.open_calls() == 0 {
+        return Poll::Ready(Ok(()));
+    }
+    match &mut state.driver {
+        Some(driver) => driver.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
+    }
+    Poll::Pending
+}
