@@ -39,6 +39,7 @@ pub struct RelayBuilder {
     cores: usize,
     held_bytes_max: usize,
     held_bytes_burst_max: usize,
+    gather_pause: Duration,
 }
 
 impl Default for RelayBuilder {
@@ -50,6 +51,7 @@ impl Default for RelayBuilder {
             cores,
             held_bytes_max: limits::HELD_BYTES_MAX,
             held_bytes_burst_max: limits::HELD_BYTES_BURST_MAX,
+            gather_pause: limits::GATHER_PAUSE,
         }
     }
 }
@@ -143,6 +145,15 @@ impl RelayBuilder {
         self
     }
 
+    /// How long a core may sleep to let wake-ups gather while requests come one by one (some hundred to some thousand per
+    /// second); that much later they are answered, at most. Zero for never. Never longer than the shortest linger of the
+    /// upstreams, so an upstream without one switches it off. Default [`limits::GATHER_PAUSE`].
+    #[must_use]
+    pub fn gather_pause(mut self, pause: Duration) -> Self {
+        self.gather_pause = pause.min(limits::GATHER_PAUSE_MAX);
+        self
+    }
+
     /// Binds all addresses, then starts the cores. Does not wait for any upstream.
     ///
     /// # Errors
@@ -150,6 +161,8 @@ impl RelayBuilder {
     pub fn start(self) -> Result<RelayHandle, StartError> {
         let cores = self.cores.clamp(1, limits::CORES_MAX);
         let upstreams = make_upstreams(&self.upstreams, cores, self.budget())?;
+        let linger = self.upstreams.iter().map(|upstream| upstream.linger).min().unwrap_or_default();
+        let gather_pause = self.gather_pause.min(linger);
         let (receivers, listeners) = self.bind(cores)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
@@ -160,6 +173,7 @@ impl RelayBuilder {
             receivers,
             upstreams,
             cores: inboxes.into_iter().map(core_shared).collect(),
+            gather_pause,
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
             submitted: ReceiverCounters::default(),
             draining: AtomicBool::new(false),

@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) about: Vec<About>,
     /// The byte budget that `memory_limiter` asks for; without it relay-core's own, which one large request may exceed.
     pub(crate) held_bytes_max: Option<usize>,
+    /// How long wake-ups may gather, if it is said.
+    pub(crate) gather_pause: Option<std::time::Duration>,
     /// What the user probably expects and does not get, a line each.
     pub(crate) notices: Vec<String>,
 }
@@ -105,6 +107,7 @@ pub(crate) fn make(
         upstreams: Vec::new(),
         about: Vec::new(),
         held_bytes_max: config.memory_limit_bytes,
+        gather_pause: config.gather_pause,
         notices: Vec::new(),
     };
     for (pipeline, exporter) in pairs(config) {

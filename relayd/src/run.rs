@@ -116,6 +116,9 @@ fn start_relay(plan: Plan) -> Result<RelayHandle, String> {
     if let Some(bytes) = plan.held_bytes_max {
         builder = builder.held_bytes_max(bytes);
     }
+    if let Some(pause) = plan.gather_pause {
+        builder = builder.gather_pause(pause);
+    }
     for upstream in plan.upstreams {
         builder = builder.upstream(upstream);
     }

@@ -15,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::call::{Call, Rejection, judge};
 use super::core::{Core, Offered, detached};
-use super::{clock, reply};
+use super::{clock, gather, reply};
 use crate::batch::{DropReason, Settled};
 use crate::grpc::Code;
 use crate::http2::{Event, Server, Violation};
@@ -98,6 +98,7 @@ impl Calls {
     }
 
     fn begin(&mut self, stream: u32, end: bool) {
+        gather::call();
         match judge(self.http2.fields()) {
             Ok(headers) => {
                 let call = Call::new(&headers, self.message_bytes_max);

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The monotonic time.
 #[expect(clippy::disallowed_methods, reason = "the one clock of the crate; everything else is told the time")]
@@ -13,6 +13,11 @@ pub(crate) fn now() -> Instant {
 /// Sleeps until `at`.
 pub(crate) async fn sleep_until(at: Instant) {
     tokio::time::sleep_until(at.into()).await;
+}
+
+/// Blocks this thread, and so its core.
+pub(crate) fn block(pause: Duration) {
+    std::thread::sleep(pause);
 }
 
 /// Random numbers for jitter; not for secrets.

@@ -15,10 +15,10 @@ use super::call::Rejection;
 use super::clock::{self, Dice};
 use super::connection;
 use super::intake::Intake;
-use super::listener;
 use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
+use super::{gather, listener};
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
 use crate::limits::{
@@ -59,7 +59,11 @@ pub(crate) fn run(
     inbox: mpsc::Receiver<Command>,
     listeners: Vec<std::net::TcpListener>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    gather::begin(shared.gather_pause);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(gather::before_wait)
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

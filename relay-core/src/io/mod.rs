@@ -12,6 +12,7 @@ pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod export;
+pub(crate) mod gather;
 pub(crate) mod gzip;
 pub(crate) mod intake;
 pub(crate) mod link;

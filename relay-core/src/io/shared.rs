@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) receivers: Vec<ReceiverShared>,
     pub(crate) upstreams: Vec<Arc<UpstreamShared>>,
     pub(crate) cores: Vec<CoreShared>,
+    /// How long a core may let wake-ups gather.
+    pub(crate) gather_pause: std::time::Duration,
     /// What complete requests hold that wait for room.
     pub(crate) waiting: Arc<Budget>,
     /// Requests handed in by the embedding service.

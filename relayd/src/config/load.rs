@@ -1,6 +1,10 @@
 //! From sources to a [`Config`]: read, merge, expand, understand, join. Every step records its errors, so that one
 //! run reports them all. Must never start anything.
 
+use std::time::Duration;
+
+use relay_core::limits::GATHER_PAUSE_MAX;
+
 use super::components::{Kind, State};
 use super::error::{ConfigError, Diagnostics, Notice, Origin};
 use super::exporters::{Exporter, ExporterKind};
@@ -32,6 +36,8 @@ pub struct Config {
     /// The smallest soft limit of all memory limiters in use, in bytes: above it requests are refused. A limiter
     /// bounds the process, not its pipeline, as in the Collector. `None` without a limiter: the daemon's own default.
     pub memory_limit_bytes: Option<usize>,
+    /// `service.relayd.gather_pause`: how long wake-ups may gather, zero for never; `None` for the default.
+    pub gather_pause: Option<Duration>,
 }
 
 impl Config {
@@ -54,6 +60,7 @@ impl Config {
             metrics: None,
             logs: Logs::default(),
             memory_limit_bytes: None,
+            gather_pause: None,
         }
     }
 }
@@ -102,6 +109,7 @@ fn read_root(root: &Node, world: &dyn World, diag: &Diagnostics) -> Option<Confi
     let named = extensions.resolve(service.list("extensions"), "service.extensions", diag);
     let mut pipelines = service::read_pipelines(&mut service, &mut definitions, diag);
     let telemetry = telemetry::read(service.section("telemetry"), diag);
+    let gather_pause = read_own(service.section("relayd"));
     service.finish();
     definitions.check_addresses(diag);
     definitions.receivers.warn_unused(diag);
@@ -127,5 +135,23 @@ fn read_root(root: &Node, world: &dyn World, diag: &Diagnostics) -> Option<Confi
         metrics: telemetry.metrics,
         logs: telemetry.logs,
         memory_limit_bytes,
+        gather_pause,
     })
+}
+
+/// `service.relayd`: what only relayd has. A Collector does not start with it.
+fn read_own(section: Option<Section<'_>>) -> Option<Duration> {
+    let mut section = section?;
+    let pause = section.duration("gather_pause").filter(|pause| {
+        let allowed = *pause <= GATHER_PAUSE_MAX;
+        if !allowed {
+            section.error(
+                "gather_pause",
+                format!("at most {GATHER_PAUSE_MAX:?}: senders wait that much longer"),
+            );
+        }
+        allowed
+    });
+    section.finish();
+    pause
 }

@@ -1,6 +1,8 @@
 //! How answers are written: header blocks from few constants, by reference to the peer's table where it allows that.
 
-use super::{EMPTY_MESSAGE, INDEX_CONTENT_TYPE, INDEX_GRPC_STATUS, STATUS_200, Server, find};
+use super::{
+    EMPTY_MESSAGE, EMPTY_MESSAGE_BYTES, INDEX_CONTENT_TYPE, INDEX_GRPC_STATUS, STATUS_200, Server, find,
+};
 use crate::http2::frame::{self, END_HEADERS, END_STREAM, FRAME_BYTES_DEFAULT, HEAD_BYTES, Head, Kind};
 use crate::http2::hpack;
 
@@ -64,7 +66,7 @@ impl Server {
 
     /// Answers that waited for the peer's window, as far as it goes now.
     pub(super) fn retry_waiting(&mut self) {
-        if self.waiting == 0 || self.send_window < EMPTY_MESSAGE.len() as i64 {
+        if self.waiting == 0 || self.send_window < EMPTY_MESSAGE_BYTES {
             return;
         }
         let waiting: Vec<u32> =

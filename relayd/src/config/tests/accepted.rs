@@ -45,6 +45,14 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!((config.logs.level, config.logs.json), (LogLevel::Info, false));
 }
 
+#[test]
+fn what_only_relayd_has() {
+    let with = |service| load(&Parts { service, ..Parts::default() }).0.gather_pause;
+    assert_eq!(with(""), None);
+    assert_eq!(with("  relayd: {gather_pause: 2ms}\n"), Some(Duration::from_millis(2)));
+    assert_eq!(with("  relayd: {gather_pause: 0s}\n"), Some(Duration::ZERO));
+}
+
 /// `grpc:` with nothing behind it means "enabled with defaults", as does a component without a body.
 #[test]
 fn null_is_enabled_and_absent_is_not() {

@@ -461,6 +461,12 @@ fn service_and_telemetry() {
             "telemetry.metrics.readers.pull.exporter.prometheus.port",
             "a port is at most 65535, found 70000",
         ),
+        (
+            "  relayd: {gather_pause: 80ms}\n",
+            "relayd.gather_pause",
+            "at most 50ms: senders wait that much longer",
+        ),
+        ("  relayd: {gather: 1ms}\n", "relayd.gather", "unknown key; known here: gather_pause"),
     ];
     for (service, path, what) in table {
         assert_eq!(errors_of(&Parts { service, ..Parts::default() }), [at(7, path, what)], "{service}");
