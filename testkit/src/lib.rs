@@ -1,7 +1,8 @@
 //! What the tests, e2e runs and benches hold the relay against.
 //!
 //! Nothing here shares code with relay-core: the oracle is prost, the scripted collector and the sender are tonic, the raw
-//! clients are h2 and a wire walker of their own. A mistake in the relay therefore cannot hide behind the same mistake here.
+//! clients are h2, load and sink speak HTTP/2 by code of their own, and so walks the wire walker. A mistake in the relay
+//! therefore cannot hide behind the same mistake here.
 //!
 //! | module | holds |
 //! | --- | --- |
@@ -16,7 +17,7 @@
 //! | [`sender`] | an OTLP/gRPC client that behaves |
 //! | [`raw`] | an OTLP/gRPC client that need not behave, on h2 |
 //! | [`proxy`] | a TCP proxy that cuts, stalls and refuses |
-//! | [`tools`] | the subcommands of the `testkit` program: replay, load, sink, compare |
+//! | [`tools`] | the subcommands of the `testkit` program: replay, load, sink, tcp-relay, compare |
 
 #![allow(
     clippy::unwrap_used,

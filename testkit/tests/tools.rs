@@ -8,9 +8,8 @@
     reason = "a test may panic"
 )]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::process::Command;
 use std::time::Duration;
 
 use flate2::Compression;
@@ -26,50 +25,12 @@ use testkit::tools::dump;
 use testkit::wire::put_varint;
 use tonic::Code;
 
+use program::{Serving, scratch, testkit};
+
+mod program;
+
 /// Spans in all recordings together.
 const RECORDED_SPANS: u64 = 5_778;
-
-fn testkit(args: &[&str]) -> (Value, Option<i32>) {
-    let output = Command::new(env!("CARGO_BIN_EXE_testkit")).args(args).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let object = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text:?}"));
-    (object, output.status.code())
-}
-
-/// A file of this test's own, not there yet.
-fn scratch(name: &str) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    std::fs::remove_file(&path).ok();
-    path
-}
-
-struct Sink {
-    child: Child,
-    addr: String,
-}
-
-impl Sink {
-    fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_testkit"))
-            .args(["sink", "--listen", "127.0.0.1:0", "--until-stdin-closes"])
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
-        let announced: Value = serde_json::from_str(&line).unwrap();
-        Self { child, addr: announced["listening"].as_str().unwrap().to_owned() }
-    }
-
-    fn end(mut self) -> (Value, Option<i32>) {
-        drop(self.child.stdin.take());
-        let output = self.child.wait_with_output().unwrap();
-        (serde_json::from_slice(&output.stdout).unwrap(), output.status.code())
-    }
-}
 
 /// Scenario: the recordings, twice, over several connections, into a sink that keeps them.
 /// Guarantee: every span arrives byte for byte, and repeats are told apart by their trace ids.
@@ -77,7 +38,7 @@ impl Sink {
 fn replayed_recordings_arrive_byte_for_byte() {
     let (sent, received) = (scratch("sent"), scratch("received"));
     let (sent, received) = (sent.to_str().unwrap(), received.to_str().unwrap());
-    let sink = Sink::start(&["--dump", received]);
+    let sink = Serving::sink(&["--dump", received]);
     let replay = [
         "replay",
         "--endpoint",
@@ -196,7 +157,7 @@ fn replay_reslices_and_paces() {
 /// Guarantee: load in a closed loop, compressed, and at a fixed rate reaches the sink in full, and latencies are sane.
 #[test]
 fn load_counts_agree_with_the_sink() {
-    let sink = Sink::start(&[]);
+    let sink = Serving::sink(&[]);
     let base = ["load", "--endpoint", &sink.addr, "--seconds", "0.5"];
     let run = |more: &[&str]| testkit(&[&base, more].concat());
     let (closed, code) = run(&["--spans-per-request", "10"]);
@@ -257,7 +218,7 @@ fn load_counts_errors_by_code() {
 #[test]
 fn sink_counts_on_sigterm() {
     let received = scratch("sigterm");
-    let sink = Sink::start(&["--dump", received.to_str().unwrap()]);
+    let sink = Serving::sink(&["--dump", received.to_str().unwrap()]);
     let export = RawRequest::export(vec![grpc_message(&kube_like_bytes(2, 1))]);
     assert_eq!(
         exchange(sink.addr.parse().unwrap(), vec![export])[0].as_ref().unwrap().grpc_status(),
@@ -275,7 +236,7 @@ fn sink_counts_on_sigterm() {
 #[test]
 fn sink_refuses_bad_messages() {
     let received = scratch("sink-bad");
-    let sink = Sink::start(&["--max-recv-mib", "1", "--dump", received.to_str().unwrap()]);
+    let sink = Serving::sink(&["--max-recv-mib", "1", "--dump", received.to_str().unwrap()]);
     let large = vec![0; (1 << 20) + 1];
     let good = kube_like_bytes(2, 1);
     let two_chunks = grpc_message(&good);

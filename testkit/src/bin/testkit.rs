@@ -1,4 +1,4 @@
-//! The `testkit` program: replay, load, sink and compare for e2e runs and benches (see `testkit::tools`).
+//! The `testkit` program: replay, load, sink, tcp-relay and compare for e2e runs and benches (see `testkit::tools`).
 //!
 //! Prints one JSON object to standard output; exits with 1 where the answer is bad, with 2 where there is none.
 
@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use testkit::tools::{compare, load, replay, sink};
+use testkit::tools::{compare, load, replay, sink, tcp_relay};
 
 /// Sends, receives and compares traces, to test a relay with.
 #[derive(Debug, Parser)]
@@ -22,7 +22,15 @@ enum Command {
     /// Send as much as is taken, or at a fixed rate; exit 1 if nothing was accepted.
     Load(load::Args),
     /// Receive and count; exit 1 if a message was refused.
-    Sink(sink::Args),
+    Sink {
+        #[command(flatten)]
+        args: sink::Args,
+        /// What to count beside requests and bytes.
+        #[arg(long, value_enum, default_value_t)]
+        count: sink::Count,
+    },
+    /// Carry bytes between TCP connections.
+    TcpRelay(tcp_relay::Args),
     /// Compare what was sent with what arrived, span by span; exit 1 if spans are missing or extra.
     Compare(compare::Args),
 }
@@ -45,8 +53,9 @@ fn run(command: Command) -> io::Result<(serde_json::Value, bool)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match command {
         Command::Replay(args) => runtime.block_on(replay::run(&args)),
-        Command::Load(args) => runtime.block_on(load::run(&args)),
-        Command::Sink(args) => runtime.block_on(sink::run(&args)),
+        Command::Load(args) => load::run(&args),
+        Command::Sink { args, count } => runtime.block_on(sink::run_counting(&args, count)),
+        Command::TcpRelay(args) => runtime.block_on(tcp_relay::run(&args)),
         Command::Compare(args) => compare::run(&args),
     }
 }

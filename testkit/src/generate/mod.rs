@@ -5,9 +5,11 @@
 
 mod arbitrary;
 mod kube;
+mod sized;
 
 pub use arbitrary::{
     Sizes, arb_any_value, arb_attributes, arb_event, arb_link, arb_request, arb_request_sized, arb_resource,
     arb_resource_spans, arb_scope, arb_scope_spans, arb_span, arb_span_sized, arb_status,
 };
 pub use kube::{Xorshift, kube_like_bytes, kube_like_request};
+pub use sized::kube_like_bytes_sized;

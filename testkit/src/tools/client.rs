@@ -1,4 +1,4 @@
-//! A unary OTLP/gRPC call on bare h2, as cheap as h2 allows: the load generator must not be what is measured.
+//! A unary OTLP/gRPC call on bare h2, for `replay`, which wants to know all that the receiver said.
 //!
 //! Must never touch the payload: the message is framed once and sent as one refcounted buffer.
 

@@ -7,12 +7,21 @@
 //! | [`replay`] | sends recorded requests byte for byte, one at a time, as a patient program would |
 //! | [`load`] | sends as much as the receiver takes, or at a fixed rate, and measures latency |
 //! | [`sink`] | receives, counts and, if asked, keeps every message |
+//! | [`tcp_relay`] | carries bytes between connections: the floor of what a relay costs |
 //! | [`compare`] | finds what a sink lost, invented or got twice |
+//!
+//! `load` and `sink` speak HTTP/2 through the few frames of `http2`, straight on epoll (`poll`); `replay` is on the h2 crate.
 
 mod client;
 pub mod compare;
 pub mod dump;
+mod ending;
+mod http2;
+mod listening;
 pub mod load;
+mod poll;
+mod process;
 pub mod replay;
 pub mod sink;
+pub mod tcp_relay;
 pub mod unique;
