@@ -1,0 +1,40 @@
+"""A cell's load: what is sent, over how many connections, how fast; and its arguments for `testkit load`.
+
+Must never hold anything of a peer: the same load goes to all.
+"""
+
+import dataclasses
+
+SOURCES = ("crio", "kube-apiserver-etcd", "containerd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """`rate` is in requests per second over all connections; None: closed loop. `source` names a recording that is sent instead
+    of generated spans. `gzip_out` asks the peer to compress what it sends on, as far as it can."""
+
+    spans: int = 10
+    connections: int = 4
+    in_flight: int = 8
+    rate: float | None = None
+    source: str | None = None
+    gzip: bool = False
+    gzip_out: bool = False
+
+    def arguments(self, endpoint, seconds):
+        """Of `testkit load`."""
+        arguments = ["--endpoint", endpoint, "--seconds", seconds, "--connections", self.connections]
+        arguments += ["--in-flight", self.in_flight]
+        if self.source:
+            arguments += ["--recorded", "--recorded-source", self.source]
+        else:
+            arguments += ["--spans-per-request", self.spans]
+        arguments += [] if self.rate is None else ["--rate", self.rate]
+        return arguments + (["--gzip"] if self.gzip else [])
+
+    @property
+    def name(self):
+        """For file names and errors: what tells this load from others."""
+        name = f"{self.source or f'{self.spans}spans'}-{self.connections}x{self.in_flight}"
+        name += f"-{self.rate:g}rps" if self.rate else ""
+        return name + ("-gzip" if self.gzip else "") + ("-gzipout" if self.gzip_out else "")

@@ -1,0 +1,146 @@
+"""Who is measured: how each peer is configured, which program it needs, and how it says that it has delivered everything.
+
+Must never tune a peer for one cell, and none worse than its users would: limits that would close connections are out of
+everybody's way.
+"""
+
+import dataclasses
+import typing
+
+from observe import accepted_spans, sent_spans
+from process import free_port, wait_until
+from stage import AGENT_CONFIG, local, prometheus_on, to_upstream
+from versus import proxies
+from versus.load import Load
+
+LINGER = "200ms"
+QUEUE_REQUESTS = 20_000
+# For a peer that is started without a load.
+NO_LOAD = Load()
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """`start(stage, name, upstream_port, load, core)` gives a running Process with `.port`. `opens`: it can take gzip in and send
+    plain; `compresses`: it can send gzip. `has_delivered(process)`: None where the acknowledgement is the upstream's own, or
+    where the peer does not say."""
+
+    name: str
+    title: str
+    start: typing.Callable
+    program: str | None = None
+    opens: bool = False
+    compresses: bool = False
+    has_delivered: typing.Callable | None = None
+
+
+def _has_delivered(process):
+    port = process.ports["metrics"]
+    return sent_spans(port) >= accepted_spans(port)
+
+
+def _relayd(batch):
+    """relayd as deploy/agent.yaml has it, with the addresses of this run and, if given, other keys of `batch`."""
+
+    def start(stage, name, upstream_port, load, core):
+        ports = {"grpc": free_port(), "metrics": free_port(), "health": free_port()}
+        compression = "gzip" if load.gzip_out else "none"
+        overlay = {
+            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": local(ports["grpc"])}}}},
+            "exporters": {"otlp_grpc": {"endpoint": local(upstream_port), "compression": compression}},
+            "extensions": {"health_check": {"endpoint": local(ports["health"])}},
+            "service": {"telemetry": prometheus_on(ports["metrics"])},
+            **({"processors": {"batch": batch}} if batch else {}),
+        }
+        config = stage.write_config(f"{name}.yaml", overlay)
+        started = stage.start(name, "relayd", "--config", AGENT_CONFIG, "--config", config, core=core)
+        return _listening(started, ports)
+
+    return start
+
+
+def _collector(has_batch_processor):
+    """The Collector with otlp, batch, otlp; or with the exporter's own queue that batches, sized the same."""
+
+    def start(stage, name, upstream_port, load, core):
+        exporters = to_upstream(upstream_port, compression="gzip" if load.gzip_out else "none")
+        if not has_batch_processor:
+            batch = {"flush_timeout": LINGER, "min_size": 8192, "sizer": "items"}
+            # Its default of 1,000 requests is full before a batch is when requests are small, and refuses the rest.
+            exporters["otlp_grpc"]["sending_queue"] = {"queue_size": QUEUE_REQUESTS, "batch": batch}
+        started = stage.collector(exporters, name, batch=has_batch_processor, core=core)
+        started.port = started.ports["grpc"]
+        return started
+
+    return start
+
+
+def _rotel(stage, name, upstream_port, load, core):
+    """Rotel with batching on, as its wheel ships it. It is told not to compress; version 0.0.1a15 gzips all the same."""
+    ports = {"grpc": free_port(), "http": free_port()}
+    arguments = ["start", "--otlp-grpc-endpoint", local(ports["grpc"]), "--otlp-http-endpoint", local(ports["http"])]
+    arguments += ["--otlp-grpc-max-recv-msg-size-mib", 64, "--exporter", "otlp", "--batch-timeout", LINGER]
+    arguments += ["--otlp-exporter-endpoint", f"http://{local(upstream_port)}", "--otlp-exporter-protocol", "grpc"]
+    arguments += ["--otlp-exporter-compression", "gzip" if load.gzip_out else "none"]
+    return _listening(stage.start(name, "rotel", *arguments, core=core), ports)
+
+
+def _tcp(stage, name, upstream_port, _load, core):
+    """Copies bytes between two sockets and does nothing else."""
+    ports = {"grpc": free_port()}
+    arguments = ["tcp-relay", "--listen", local(ports["grpc"]), "--upstream", local(upstream_port)]
+    return _listening(stage.start(name, "testkit", *arguments, core=core), ports)
+
+
+def _listening(started, ports):
+    started.ports, started.port = ports, ports["grpc"]
+    for key in ("grpc", "metrics"):
+        if key in ports:
+            started.wait_listening(ports[key])
+    return started
+
+
+def _nginx(stage, name, upstream_port, load, core):
+    ports = {"grpc": free_port()}
+    return _listening(proxies.nginx(stage, name, ports["grpc"], upstream_port, load.connections, core), ports)
+
+
+def _haproxy(mode):
+    def start(stage, name, upstream_port, load, core):
+        ports = {"grpc": free_port()}
+        text = proxies.haproxy_config(mode, ports["grpc"], upstream_port, load.connections)
+        return _listening(proxies.haproxy(stage, name, text, core), ports)
+
+    return start
+
+
+def _none(_stage, _name, _upstream_port, _load, _core):
+    """No peer: the load goes straight to the sink."""
+    return None
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("relayd", "relayd", _relayd({}), opens=True, has_delivered=_has_delivered),
+        Peer("relayd-linger0", "relayd, `timeout: 0s`", _relayd({"timeout": "0s"}), opens=True, has_delivered=_has_delivered),
+        Peer("collector", "Collector, batch", _collector(True), "otelcol", True, True, _has_delivered),
+        Peer("collector-queue", "Collector, queue's batch", _collector(False), "otelcol", True, True, _has_delivered),
+        Peer("rotel", "rotel (gzips out)", _rotel, "rotel", compresses=True),
+        Peer("nginx", "nginx `grpc_pass`", _nginx, "nginx"),
+        Peer("haproxy", "HAProxy, HTTP/2", _haproxy("http"), "haproxy"),
+        Peer("haproxy-tcp", "HAProxy, TCP", _haproxy("tcp"), "haproxy"),
+        Peer("tcp", "plain TCP relay", _tcp),
+        Peer("none", "no peer: load to sink", _none),
+    )
+}
+# What the goals compare with.
+REFERENCE, FLOOR, PROXIES = "collector", "tcp", ("nginx", "haproxy")
+# Left out unless named: a second floor.
+DEFAULT_PEERS = tuple(name for name in PEERS if name != "haproxy-tcp")
+
+
+def wait_delivered(peer, process, seconds):
+    """Waits until the peer says that it has sent all that it has accepted; Failed if it does not in time."""
+    if peer.has_delivered:
+        wait_until(lambda: peer.has_delivered(process), seconds, f"{peer.title} to deliver")
