@@ -75,8 +75,8 @@ pub const UPSTREAM_FRAME_BYTES_MAX: usize = 256 << 10;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes held in all, by default. A few batches of the largest size per core are in flight at any time; more than that
-/// only waits. `memory_limiter` changes it.
-pub const HELD_BYTES_MAX: usize = 24 << 20;
+/// only waits. With it the process stays below 32 MiB under any load (benches/RESULTS.md). `memory_limiter` changes it.
+pub const HELD_BYTES_MAX: usize = 20 << 20;
 
 /// Bytes held in all, by default, when one request alone is very large: so that the receiver's limit of 64 MiB is one.
 /// With `memory_limiter` there is no such exception.

@@ -197,7 +197,11 @@ impl Calls {
                         let request = detached(request);
                         self.wait(stream, Wait::Room { request, _charge: charge, give_up_at, timeout });
                     }
-                    None => self.refuse(stream, &Rejection::full(RejectReason::QueueFull, request.items())),
+                    // Nor is there room to wait: asked for the last time, so that each upstream counts what it refuses.
+                    None => {
+                        let last = self.core.offer(self.receiver, request, true);
+                        self.settle(stream, last, timeout, None);
+                    }
                 }
             }
             Err(rejection) => self.refuse(stream, &rejection),

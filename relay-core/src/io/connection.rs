@@ -7,6 +7,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -16,8 +17,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::calls::Calls;
 use super::core::Core;
-use super::listener;
 use super::sender::Phase;
+use super::{clock, listener};
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
 
@@ -38,6 +39,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
     let mut connection = Connection {
         receiver,
         calls: Calls::new(Rc::clone(&core), receiver, shared.config.message_bytes_max, http2),
+        reading: Reading::Free,
         room: None,
         age: shared.config.connection_age_max.map(|age| Box::pin(sleep(age))),
         handshake: Some(Box::pin(sleep(limits::HANDSHAKE_TIMEOUT))),
@@ -61,7 +63,8 @@ struct Connection {
     receiver: usize,
     stream: TcpStream,
     calls: Calls,
-    // While a call waits for room.
+    reading: Reading,
+    // While a call waits for room, or reading does.
     room: Option<LocalBoxFuture<'static, ()>>,
     age: Option<Pin<Box<Sleep>>>,
     // Until the sender has shown that it speaks HTTP/2.
@@ -73,15 +76,22 @@ struct Connection {
     left: bool,
 }
 
+/// Whether the socket is read.
+enum Reading {
+    Free,
+    /// The relay is full: not before then, unless there is room again.
+    HeldUntil(Instant),
+    /// It has been full for too long: what comes is read to be refused.
+    ToRefuse,
+}
+
 impl Connection {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.calls.http2.begin_turn();
         let mut reads = 0;
         loop {
             let held_back = self.calls.http2.pending_bytes() >= limits::ANSWER_BYTES_MAX;
-            while reads < limits::READS_PER_TURN_MAX
-                && self.calls.http2.pending_bytes() < limits::ANSWER_BYTES_MAX
-            {
+            while reads < limits::READS_PER_TURN_MAX && self.may_read() {
                 match self.read(cx)? {
                     Poll::Pending => break,
                     Poll::Ready(Some(input)) => {
@@ -100,7 +110,7 @@ impl Connection {
             }
             self.look_at_clocks(cx)?;
             self.calls.answer_results(cx);
-            self.look_for_room(cx);
+            let looked = self.look_for_room(cx);
             let written = self.write(cx)?.is_ready();
             if self.calls.http2.is_done() && written {
                 return Poll::Ready(Ok(()));
@@ -109,7 +119,7 @@ impl Connection {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !(held_back && written) {
+            if !(looked || (held_back && written)) {
                 return Poll::Pending;
             }
         }
@@ -151,12 +161,34 @@ impl Connection {
         Ok(Poll::Ready(()))
     }
 
-    /// Asks again for those that wait for room, whenever there may be some.
-    fn look_for_room(&mut self, cx: &mut Context<'_>) {
+    /// Whether more may be read now. While the relay is full nothing is, so that TCP holds the sender back before memory grows;
+    /// but only for a time: then calls are read to be refused.
+    fn may_read(&mut self) -> bool {
+        if self.calls.http2.pending_bytes() >= limits::ANSWER_BYTES_MAX {
+            return false;
+        }
+        if self.core.shared.budget.has_room(limits::READ_BYTES) {
+            self.reading = Reading::Free;
+            return true;
+        }
+        match self.reading {
+            Reading::Free => {
+                let wait = self.core.wait_for_room_max(self.receiver, None);
+                self.reading = Reading::HeldUntil(clock::now() + wait);
+            }
+            Reading::HeldUntil(until) if clock::now() >= until => self.reading = Reading::ToRefuse,
+            Reading::HeldUntil(_) | Reading::ToRefuse => {}
+        }
+        matches!(self.reading, Reading::ToRefuse)
+    }
+
+    /// Asks again for all that waits for room, whenever there may be some; says whether reading is to be tried again.
+    fn look_for_room(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
-            if !self.calls.waits_for_room() {
+            let unread = matches!(self.reading, Reading::HeldUntil(_));
+            if !unread && !self.calls.waits_for_room() {
                 self.room = None;
-                return;
+                return false;
             }
             let (core, receiver) = (&self.core, self.receiver);
             let room = self.room.get_or_insert_with(|| {
@@ -164,10 +196,13 @@ impl Connection {
                 Box::pin(async move { core.room(receiver).await })
             });
             if room.as_mut().poll(cx).is_pending() {
-                return;
+                return false;
             }
             self.room = None;
             self.calls.retry_all();
+            if unread {
+                return true;
+            }
         }
     }
 
