@@ -78,7 +78,7 @@ fn forwards_answers_probes_and_reports() {
         "otelcol_exporter_send_failed_spans{exporter=\"otlp\"} 0",
         "otelcol_exporter_enqueue_failed_spans{exporter=\"otlp\"} 0",
         "otelcol_exporter_queue_size{data_type=\"traces\",exporter=\"otlp\"} 0",
-        "otelcol_exporter_queue_capacity{data_type=\"traces\",exporter=\"otlp\"} 25165824",
+        "otelcol_exporter_queue_capacity{data_type=\"traces\",exporter=\"otlp\"} 20971520",
         "relayd_dropped_spans{exporter=\"otlp\",reason=\"rejected\"} 0",
         "relayd_rejected_requests{reason=\"malformed\",receiver=\"otlp\"} 0",
         "relayd_accepted_requests{receiver=\"otlp\",transport=\"grpc\"} 3",
