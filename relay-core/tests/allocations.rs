@@ -1,21 +1,27 @@
-//! Proves by a counting allocator that steady-state framing, queueing and batching allocate nothing per span,
-//! and shows what the whole relay allocates per request over loopback. Counts, never times.
+//! Counts by a counting allocator what steady state costs: framing and queueing nothing, batching and HTTP/2 so many per request and
+//! none per span, the whole relay over loopback as many more as its tasks take. Counts are exact where nothing but the code decides
+//! them, and bounded where the cut of reads does. Never times.
 
 #![cfg(test)]
 
 mod support;
 
+use std::io::IoSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::buf::Chain;
+use bytes::{Buf, Bytes, BytesMut};
 use relay_core::Relay;
-use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger};
+use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger, RopeReader};
 use relay_core::config::{ReceiverConfig, UpstreamConfig};
-use relay_core::limits::{ARENA_BLOCK_BYTES_MAX, INLINE_COPY_BYTES_MAX};
+use relay_core::grpc::{MessageAssembler, TRACE_EXPORT_PATH, prefix};
+use relay_core::http2::frame::{self, END_HEADERS, END_STREAM, Kind};
+use relay_core::http2::{Client, Ended, Event, RequestHead, Server, ServerConfig, hpack};
+use relay_core::limits::{self, ARENA_BLOCK_BYTES_MAX, INLINE_COPY_BYTES_MAX};
 use relay_core::otlp::RawRequest;
 use relay_core::queue::{Budget, Lanes};
 use relay_core::upstream::Endpoint;
-use support::pointers::{FRAME_BYTES, data_frames};
+use support::pointers::data_frames;
 use support::{SOON, loopback, quiet_peer, settled};
 use testkit::alloc::{CountingAllocator, Counts, measure, process_counts, thread_counts};
 use testkit::generate::kube_like_bytes;
@@ -88,8 +94,8 @@ fn batching_by_reference_costs_the_same_for_any_number_of_spans() {
     );
     assert_eq!(costs[0], costs[1]);
     assert_eq!(costs[1], costs[2]);
-    // The lists of ranges and parts, grown a few times, and the rope.
-    assert!(costs[0].allocations <= 8, "{costs:?}");
+    // The lists of ranges and parts, each grown once, and the rope.
+    assert_eq!(costs[0].allocations, 5);
 }
 
 /// Copying into the arena costs one allocation per block and none per request or span: requests of the same
@@ -109,11 +115,9 @@ fn batching_into_the_arena_costs_blocks_not_spans() {
     println!(
         "allocations per batch of 200 requests of 8 KiB: {one} for 1 span each, {many} for 1000; {blocks} blocks"
     );
-    // The sizes differ by what a block more or less costs.
-    assert!(one.abs_diff(many) <= 4, "{one} and {many}");
-    // Twice: a block and what shares it among batch and retries. The rest are the first, smaller blocks and
-    // the lists.
-    assert!(one <= 2 * blocks + 24, "{one}");
+    // Twice: a block and what shares it among batch and retries. The rest are the first, smaller blocks and the lists. The requests of
+    // one span are 2 % longer, which is one block more.
+    assert_eq!((one, many), (70, 68));
 }
 
 /// A request of about `bytes` bytes in `spans` spans, all of the same size.
@@ -148,6 +152,164 @@ fn queueing_allocates_nothing() {
     assert_eq!((popped.len(), counts), (32, Counts::default()));
 }
 
+/// relay-core's layers between an exporter and an upstream that are bytes: what a request costs from the read to the answer's end.
+struct Pieces {
+    server: Server,
+    call: Option<(u32, MessageAssembler)>,
+    builder: BatchBuilder,
+    lanes: Lanes<Batch>,
+    client: Client<Chain<Bytes, RopeReader>>,
+    head: RequestHead,
+}
+
+const HEAD: [(&[u8], &[u8]); 4] = [
+    (b":path", TRACE_EXPORT_PATH.as_bytes()),
+    (b":authority", b"collector:4317"),
+    (b"content-type", b"application/grpc"),
+    (b"te", b"trailers"),
+];
+
+impl Pieces {
+    fn new() -> Self {
+        let mut server = Server::new(ServerConfig {
+            streams_max: limits::STREAMS_PER_CONNECTION_MAX,
+            stream_window_bytes: limits::STREAM_WINDOW_BYTES,
+            connection_window_bytes: limits::CONNECTION_WINDOW_BYTES,
+            header_list_bytes_max: limits::HEADER_LIST_BYTES_MAX,
+        });
+        let mut hello = frame::PREFACE.to_vec();
+        frame::put_settings(&mut hello, &[]);
+        assert!(server.receive(&mut hello.into()).unwrap().is_none());
+        let (mut client, mut hello) = (Client::new(), Vec::new());
+        frame::put_settings(&mut hello, &[(frame::setting::INITIAL_WINDOW_SIZE, 1 << 30)]);
+        frame::put_window_update(&mut hello, 0, 1 << 30);
+        client.receive(&hello).unwrap();
+        let head = RequestHead::new(false, HEAD.into_iter(), std::iter::empty());
+        let (builder, lanes) = (builder(INLINE_COPY_BYTES_MAX), Lanes::new(1, 64));
+        Self { server, call: None, builder, lanes, client, head }
+    }
+
+    /// Takes a read that holds one call.
+    fn take(&mut self, mut read: Bytes) {
+        self.server.begin_turn();
+        while let Some(event) = self.server.receive(&mut read).unwrap() {
+            match event {
+                Event::Call { stream, .. } => {
+                    self.call = Some((stream, MessageAssembler::new(limits::RECEIVE_MESSAGE_BYTES_MAX)));
+                }
+                Event::Data { stream, bytes, end } => {
+                    self.server.release(stream, bytes.len());
+                    self.call.as_mut().unwrap().1.push(bytes).unwrap();
+                    if end {
+                        let message = self.call.take().unwrap().1.finish().unwrap();
+                        self.builder.push(RawRequest::new(message.body).frame().unwrap(), None);
+                        self.server.accept(stream);
+                    }
+                }
+                Event::Reset { .. } => unreachable!("nobody gives up"),
+            }
+        }
+        self.server.output().clear();
+    }
+
+    /// Sends what was taken as one call, and writes all of it.
+    fn send(&mut self) -> Batch {
+        self.lanes.push(0, self.builder.seal().unwrap()).unwrap();
+        let batch = self.lanes.pop(0).unwrap();
+        let prefix = Bytes::copy_from_slice(&prefix(false, batch.rope().len()).unwrap());
+        self.client.open(&self.head, prefix.chain(batch.rope().reader())).unwrap();
+        while self.client.fill() {
+            let mut slices = [IoSlice::new(&[]); limits::WRITE_SLICES_MAX];
+            let filled = self.client.slices(&mut slices);
+            let written = slices[..filled].iter().map(|slice| slice.len()).sum();
+            self.client.written(written);
+        }
+        batch
+    }
+
+    /// Takes the answer to what was sent.
+    fn answered(&mut self, answer: &[u8], batch: Batch) {
+        self.client.receive(answer).unwrap();
+        let Some((_, Ended::Answered(answer))) = self.client.next_ended() else { panic!("no answer") };
+        assert_eq!(answer.grpc_status.as_deref(), Some(&b"0"[..]));
+        batch.deliver(0);
+    }
+}
+
+/// A call as one read brings it: every field joins the relay's header table, and pushes older ones out.
+fn call_on(stream: u32, payload: &Bytes) -> Bytes {
+    let (mut block, mut wire) = (vec![0x83, 0x86], Vec::new());
+    let timeout = format!("{}u", 9_999_999 - stream);
+    for (name, value) in HEAD.into_iter().chain([(&b"grpc-timeout"[..], timeout.as_bytes())]) {
+        hpack::put_indexing(&mut block, name, value);
+    }
+    frame::put(&mut wire, Kind::HEADERS, END_HEADERS, stream, &block);
+    let body = grpc_message(payload);
+    let frames = data_frames(&body);
+    for (nth, piece) in frames.iter().enumerate() {
+        let flags = if nth + 1 == frames.len() { END_STREAM } else { 0 };
+        frame::put(&mut wire, Kind::DATA, flags, stream, piece);
+    }
+    // A slice of a receive buffer.
+    BytesMut::from(&wire[..]).split().freeze()
+}
+
+fn answer_on(stream: u32) -> Vec<u8> {
+    let (mut head, mut trailers, mut wire) = (vec![0x88], Vec::new(), Vec::new());
+    hpack::put_literal(&mut head, b"content-type", b"application/grpc");
+    hpack::put_literal(&mut trailers, b"grpc-status", b"0");
+    frame::put(&mut wire, Kind::HEADERS, END_HEADERS, stream, &head);
+    frame::put(&mut wire, Kind::DATA, 0, stream, &[0; 5]);
+    frame::put(&mut wire, Kind::HEADERS, END_HEADERS | END_STREAM, stream, &trailers);
+    wire
+}
+
+/// Allocations of taking `calls` calls in reads, of sending them in one batch, and of its answer: of each of a hundred batches after a
+/// hundred that warm up, the median.
+fn through_http2(payload: &Bytes, calls: u32) -> [u64; 3] {
+    let mut pieces = Pieces::new();
+    let mut costs: [Vec<u64>; 3] = Default::default();
+    for nth in 0..200 {
+        let reads: Vec<Bytes> =
+            (0..calls).map(|call| call_on(2 * (nth * calls + call) + 1, payload)).collect();
+        let answer = answer_on(2 * nth + 1);
+        let ((), taken) = measure(|| reads.into_iter().for_each(|read| pieces.take(read)));
+        let (batch, sent) = measure(|| pieces.send());
+        let ((), answered) = measure(|| pieces.answered(&answer, batch));
+        for (costs, counts) in costs.iter_mut().zip([taken, sent, answered]) {
+            costs.push(counts.allocations);
+        }
+    }
+    costs.map(|costs| median(&costs[100..]))
+}
+
+fn median(costs: &[u64]) -> u64 {
+    let mut sorted = costs.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
+
+/// One call in, one call out: allocations to take it, to send it, and to take the answer. None of them is for a span, and none is for
+/// reading: what a call costs that is taken are blocks of the batch's arena and its lists of parts and ranges.
+#[test]
+fn http2_allocates_a_few_times_per_call_and_never_per_span() {
+    let _alone = alone();
+    let of = |spans, calls| through_http2(&kube_like_bytes(spans, 1), calls);
+    // Copied into blocks of 4 KiB: one; and of 8 KiB: two.
+    assert_eq!(of(1, 1), [2, 8, 3]);
+    assert_eq!(of(10, 1), [5, 7, 3]);
+    // By reference: the list of ranges grows with DATA frames, 3 and 15.
+    assert_eq!(of(100, 1), [3, 6, 3]);
+    assert_eq!(of(512, 1), [7, 6, 3]);
+    // Twenty requests in one batch: half an allocation each.
+    assert_eq!(of(1, 20), [10, 7, 3]);
+    // The same number of DATA frames.
+    for bytes in [8_000, 60_000] {
+        let [one, many] = [1, 1000].map(|spans| through_http2(&request_of(bytes, spans), 1));
+        assert_eq!(one, many, "{bytes} bytes in 1 span and in 1000");
+    }
+}
+
 /// What the relay's threads alone allocate per request, from socket to socket, after a warm-up.
 fn relayed(payload: &Bytes) -> (f64, f64) {
     const CALLS: u64 = 100;
@@ -180,9 +342,9 @@ fn relayed(payload: &Bytes) -> (f64, f64) {
     })
 }
 
-/// The whole relay, one call in and one call out per request: allocations per request do not grow with its
-/// spans. Requests of the same size, which cost HTTP/2 the same, are compared; the kube-like ones of growing
-/// size are printed, and bounded by what a DATA frame may cost.
+/// The whole relay, one call in and one call out per request: four allocations more than HTTP/2 and batching take by themselves, for the
+/// tasks that carry a call. Where a request comes in one read the average is exact (what follows an answer may be counted with the next
+/// call); where it takes more, how DATA frames fall into reads differs from call to call.
 #[test]
 fn the_relay_allocates_nothing_per_span() {
     let _alone = alone();
@@ -193,23 +355,14 @@ fn the_relay_allocates_nothing_per_span() {
         println!("{spans:>5}  {len:>7}  {allocations:>19.1}  {:>28.2}", bytes / len as f64);
         allocations
     };
-    let by_size = [1, 10, 100, 512].map(|spans| {
-        let payload = kube_like_bytes(spans, 1);
-        (payload.len().div_ceil(FRAME_BYTES) as f64, row(&payload, spans))
-    });
-    let (_, least) = by_size[0];
-    for (frames, allocations) in by_size {
-        // Per DATA frame at most: a receive buffer, its growth, its sharing, its place in two lists, a window
-        // update.
-        assert!(
-            allocations <= least + 8.0 * frames,
-            "{allocations} for {frames} frames, {least} for the least"
-        );
+    let of_kube = |spans| row(&kube_like_bytes(spans, 1), spans);
+    let of_size = |bytes, spans| row(&request_of(bytes, spans), spans);
+    let in_one_read = [of_kube(1), of_kube(10), of_size(8 << 10, 1), of_size(8 << 10, 1000)];
+    for (allocations, expected) in in_one_read.into_iter().zip([17.0, 19.0, 19.0, 19.0]) {
+        assert!((allocations - expected).abs() < 0.3, "{allocations}, not {expected}");
     }
-    for bytes in [8 << 10, 64 << 10] {
-        let [one, many] = [1, 1000].map(|spans| row(&request_of(bytes, spans), spans));
-        // How DATA frames fall into reads differs from call to call; a thousand spans cost less than twenty
-        // allocations.
-        assert!((one - many).abs() < 20.0, "{bytes} bytes: {one} allocations for 1 span, {many} for 1000");
+    let in_many = [of_kube(100), of_kube(512), of_size(64 << 10, 1), of_size(64 << 10, 1000)];
+    for (allocations, most) in in_many.into_iter().zip([21.0, 34.0, 24.0, 24.0]) {
+        assert!(allocations <= most, "{allocations}, more than {most}");
     }
 }

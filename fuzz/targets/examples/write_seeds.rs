@@ -146,6 +146,84 @@ fn retry_info() -> String {
     relay_core::grpc::status_details_with_retry(relay_core::grpc::Code::UNAVAILABLE, "full", delay)
 }
 
+fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let head = (payload.len() as u32).to_be_bytes();
+    [&head[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// What a client says after its first settings, good and bad.
+fn http2_seeds() -> Vec<Seed> {
+    let frame = http2_frame;
+    let call = |stream: u32, flags: u8| frame(1, 4 | flags, stream, &[0x83, 0x86, 0x84]);
+    let with = |more: &[u8]| frame(1, 5, 1, &[&[0x83, 0x86, 0x84], more].concat());
+    // RFC 7541, appendix C.4.1: Huffman coded.
+    let huffman = b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let named: [(&str, Vec<Vec<u8>>); 24] = [
+        ("call", vec![call(1, 1), call(3, 1)]),
+        ("body", vec![call(1, 0), frame(0, 0, 1, &[7; 100]), frame(0, 1, 1, &[])]),
+        ("two", vec![call(1, 0), call(3, 0), frame(0, 1, 3, &[3; 40]), frame(0, 1, 1, &[1; 99])]),
+        ("padded", vec![frame(1, 0x2d, 1, b"\x01\0\0\0\0\0\x83\x86\x84\0"), frame(0, 9, 1, &[2, 7, 0, 0])]),
+        ("padded-wrong", vec![call(1, 0), frame(0, 8, 1, &[4, 0, 0, 0])]),
+        ("continued", vec![frame(1, 1, 1, &[0x83]), frame(9, 0, 1, &[0x86]), frame(9, 4, 1, &[0x84])]),
+        ("not-continued", vec![frame(1, 1, 1, &[0x83]), call(3, 1)]),
+        ("trailers", vec![call(1, 0), frame(0, 0, 1, &[7; 9]), frame(1, 5, 1, b"\0\x01a\x01b")]),
+        ("trailers-open", vec![call(1, 0), frame(1, 4, 1, b"\0\x01a\x01b")]),
+        (
+            "huffman",
+            vec![
+                frame(1, 5, 1, huffman),
+                frame(1, 5, 3, b"\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf"),
+            ],
+        ),
+        (
+            "indexing",
+            vec![
+                with(b"\x40\x01a\x01b"),
+                frame(1, 5, 3, b"\x83\x86\x84\xbe"),
+                frame(1, 5, 5, b"\x20\x83\x86\x84\xbe"),
+            ],
+        ),
+        ("large-list", vec![with(&[&b"\x40\x01a\x7f\x81\x0f"[..], &[b'v'; 2048], &[0xbe; 9]].concat())]),
+        ("uppercase", vec![with(b"\0\x01A\x01b"), with(b"\0\x0aconnection\x01b")]),
+        ("pseudo-late", vec![with(b"\0\x01a\x01b\x86")]),
+        ("reset", vec![call(1, 0), frame(3, 0, 1, &[0, 0, 0, 8]), frame(0, 1, 1, &[1; 70])]),
+        ("windows", vec![frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]), call(1, 1), frame(8, 0, 1, &[0, 0, 0, 9])]),
+        ("window-zero", vec![call(1, 0), frame(8, 0, 1, &[0; 4]), call(3, 1)]),
+        ("window-over", vec![call(1, 1), frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff])]),
+        (
+            "settings",
+            vec![frame(4, 0, 0, b"\0\x01\0\0\0\0\0\x05\0\0\x40\0"), call(1, 1), frame(4, 1, 0, &[])],
+        ),
+        ("pings", vec![frame(6, 0, 0, b"12345678"), frame(6, 1, 0, b"leaving!"), frame(7, 0, 0, &[0; 8])]),
+        ("unknown", vec![frame(99, 255, 7, &[1; 20]), frame(2, 0, 9, &[0; 5]), call(1, 1)]),
+        ("refused", (0..9).map(|n| call(2 * n + 1, 0)).collect()),
+        ("backwards", vec![call(5, 1), call(3, 1)]),
+        ("preface", vec![preface, frame(4, 0, 0, &[]), frame(8, 0, 0, &[0, 15, 0, 1]), call(1, 1)]),
+    ];
+    let choice = |name: &str| if name == "preface" { 0x93 } else { 0x15 };
+    named
+        .into_iter()
+        .map(|(name, frames)| (name.to_owned(), [vec![choice(name)], frames.concat()].concat()))
+        .collect()
+}
+
+/// Lists of steps, most of which fit together.
+fn http2_scripts() -> Vec<Seed> {
+    let scripts = (0..32_u64).map(|seed| {
+        let mut random = Xorshift::new(seed + 1);
+        let steps = (0..20 + 10 * seed).map(|_| random.below(256) as u8);
+        let bytes: Vec<u8> = [seed as u8 * 8].into_iter().chain(steps).collect();
+        (format!("random-{seed}"), bytes)
+    });
+    // Calls with END_STREAM or a body, on the first streams in their order, and what ends them.
+    let orderly = (0..8_u8).map(|choice| {
+        let call = |stream: u8| [0, stream, 0, 0, 4, stream, 0, 90, 0x8e, 5, stream, 1, 7 * choice];
+        (format!("orderly-{choice}"), [vec![choice << 2], (0..30).flat_map(call).collect()].concat())
+    });
+    scripts.chain(orderly).collect()
+}
+
 /// The seeds with bytes before them that choose limits and cuts.
 fn with_choices(count: usize) -> Vec<Seed> {
     let mut random = Xorshift::new(count as u64);
@@ -159,6 +237,8 @@ fn main() {
         ("framing", requests()),
         ("views_against_prost", requests()),
         ("grpc_messages", grpc_seeds()),
+        ("http2_frames", http2_scripts()),
+        ("http2_server", http2_seeds()),
         ("concat", with_choices(2)),
         ("split", with_choices(4)),
     ] {

@@ -15,11 +15,13 @@
 #![allow(clippy::cast_possible_truncation, reason = "inputs are far smaller than 4 GiB")]
 
 mod grpc;
+mod http2;
 mod merging;
 mod reading;
 pub mod rebuild;
 
 pub use grpc::grpc_messages;
+pub use http2::{http2_frames, http2_server};
 pub use merging::{concat, split};
 pub use reading::{framing, views_against_prost, wire};
 
@@ -27,10 +29,12 @@ pub use reading::{framing, views_against_prost, wire};
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("concat", concat),
     ("framing", framing),
     ("grpc_messages", grpc_messages),
+    ("http2_frames", http2_frames),
+    ("http2_server", http2_server),
     ("split", split),
     ("views_against_prost", views_against_prost),
     ("wire", wire),

@@ -147,8 +147,8 @@ mod tests {
             if gather.decide(now) {
                 pauses += 1;
                 now += PAUSE;
-                gather.calls +=
-                    if waiting { 0 } else { at_once * (PAUSE.as_micros() / gap.as_micros()) as u32 };
+                let in_pause = u32::try_from(PAUSE.as_micros() / gap.as_micros()).unwrap();
+                gather.calls += if waiting { 0 } else { at_once * in_pause };
             }
         }
         pauses
