@@ -45,10 +45,15 @@ pub fn request_of(bytes: usize) -> Bytes {
         let resource_spans = ResourceSpans { scope_spans: vec![scope_spans], ..ResourceSpans::default() };
         encode(&ExportTraceServiceRequest { resource_spans: vec![resource_spans] })
     };
-    let head = of_names(0).len();
-    // Longer names take longer length prefixes; where those skip a length there is one request a byte or two shorter.
-    let fits = (0..=bytes - head).rev().map(of_names).find(|encoded| encoded.len() <= bytes);
-    fits.expect("a request without names fits").into()
+    // The longest names that fit. Longer ones take longer length prefixes; where those skip a length the request is shorter by a byte
+    // or two.
+    let (mut fits, mut too_long) = (0, bytes + 1);
+    while too_long - fits > 1 {
+        let total = fits.midpoint(too_long);
+        let found = if of_names(total).len() <= bytes { &mut fits } else { &mut too_long };
+        *found = total;
+    }
+    of_names(fits).into()
 }
 
 /// One connection's read buffer, and an endless stream of one request in DATA frames before it.
@@ -149,13 +154,19 @@ impl Core {
 /// A builder that never refuses.
 #[must_use]
 pub fn builder(inline_copy_bytes_max: usize) -> BatchBuilder {
+    builder_for(inline_copy_bytes_max, Arc::new(Ledger::default()))
+}
+
+/// A builder that never refuses, and whose items are entered in `ledger`.
+#[must_use]
+pub fn builder_for(inline_copy_bytes_max: usize, ledger: Arc<Ledger>) -> BatchBuilder {
     let limits = BatchLimits {
         bytes_max: limits::UPSTREAM_MESSAGE_BYTES_MAX,
         items_max: u64::MAX,
         items_target: u64::MAX,
         inline_copy_bytes_max,
     };
-    BatchBuilder::new(limits, &Budget::new(usize::MAX / 2), None, Arc::new(Ledger::default()))
+    BatchBuilder::new(limits, &Budget::new(usize::MAX / 2), None, ledger)
 }
 
 /// Frames what is known to be a request.

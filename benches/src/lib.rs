@@ -8,6 +8,8 @@
 //! | [`side_by_side`] | two ways to do the same work, timed in turn, and their ratio |
 //! | [`batching`] | requests in receive buffers, merged and read as h2 reads a batch |
 //! | [`pipe`] | a TCP connection to oneself, one thread, 16 KiB frames |
+//! | [`go_peer`] | the bytes that grpc-go sends, as an exporter and as an upstream |
+//! | [`in_memory`] | a whole relay without sockets |
 //! | [`relaying`] | a whole relay between a closed-loop load and a sink |
 
 #![allow(
@@ -25,6 +27,8 @@
 #![allow(clippy::disallowed_methods, reason = "benches read clocks")]
 
 pub mod batching;
+pub mod go_peer;
+pub mod in_memory;
 pub mod payload;
 pub mod pipe;
 pub mod relaying;

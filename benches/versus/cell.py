@@ -29,34 +29,36 @@ def placement(cores):
     return f"{PEER_CORE},{LOAD_CORE}", str(2 if (os.cpu_count() or 1) > 2 else LOAD_CORE)
 
 
-def measure(stage, peer, load, seconds, label, cores=1):
-    """One peer under one load: a dict of figures. Ends what it started."""
+def measure(stage, peer, load, seconds, label, cores=1, exporters=1):
+    """One peer under one load: a dict of figures. Ends what it started. With several `exporters` the peer is relayd."""
     begun = len(stage.processes)
     try:
-        return _measure(stage, peer, load, seconds, label, cores)
+        return _measure(stage, peer, load, seconds, label, cores, exporters)
     finally:
         for process in stage.processes[begun:]:
             process.end_by_force()
 
 
-def _measure(stage, peer, load, seconds, label, cores):
+def _measure(stage, peer, load, seconds, label, cores, exporters):
     peer_core, load_core = placement(cores)
-    sink = stage.sink(f"sink-{label}", core=load_core)
-    started = peer.start(stage, label, sink.port, load, peer_core)
+    sinks = [stage.sink(f"sink-{label}-{number}", core=load_core) for number in range(exporters)]
+    if exporters > 1:
+        peer = peers.relayd_to_each([sink.port for sink in sinks[1:]])
+    started = peer.start(stage, label, sinks[0].port, load, peer_core)
     if started:
         time.sleep(SETTLE_SECONDS)
     idle_mib = usage.memory_mib(started.pid, "VmRSS") if started else None
-    endpoint = local(started.port if started else sink.port)
-    before = _read(started, sink)
+    endpoint = local(started.port if started else sinks[0].port)
+    before = _read(started, sinks)
     ended_children = usage.ended_children_cpu_seconds()
     sender = stage.start(f"load-{label}", "testkit", "load", *load.arguments(endpoint, seconds), core=load_core)
     connecting_cpu = 0
     if load.rate or load.connections >= CONNECTIONS_SLOW:
         _wait_open(sender, load.connections)
         connecting_cpu = usage.cpu_seconds(sender.pid).total
-        before = _read(started, sink)
+        before = _read(started, sinks)
     exit_status = sender.wait(seconds + OPEN_SECONDS)
-    after = _read(started, sink)
+    after = _read(started, sinks)
     load_cpu = usage.ended_children_cpu_seconds() - ended_children - connecting_cpu
     answer = sender.answer()
     if exit_status != 0:
@@ -65,10 +67,11 @@ def _measure(stage, peer, load, seconds, label, cores):
     peak_mib = usage.memory_mib(started.pid, "VmHWM") if started else None
     if started:
         started.stop()
-    seen = end_sink(sink)["spans"]
-    figures = _sent(answer, seen) | _busy(before, after, load_cpu, started, cores, load_core)
+    # What arrived once at each.
+    seen = min(end_sink(sink)["spans"] for sink in sinks)
+    figures = sent(answer, seen) | _busy(before, after, load_cpu, started, cores, load_core)
     if started:
-        figures |= _cost(drained["cpu"] - before["cpu"], answer, cores)
+        figures |= cost(drained["cpu"] - before["cpu"], answer, cores)
         figures |= {"idle_mib": idle_mib, "peak_mib": peak_mib}
         # Of the time of the load alone: afterwards a peer comes to rest.
         window = after["at"] - before["at"]
@@ -85,9 +88,9 @@ def measure_idle(stage, peer, seconds, label):
         sink = stage.sink(f"sink-{label}", core=load_core)
         started = peer.start(stage, label, sink.port, peers.NO_LOAD, peer_core)
         time.sleep(SETTLE_SECONDS)
-        before = _read(started, sink)
+        before = _read(started, [sink])
         time.sleep(seconds)
-        after = _read(started, sink)
+        after = _read(started, [sink])
         window = after["at"] - before["at"]
         return {
             "idle_mib": usage.memory_mib(started.pid, "VmRSS"),
@@ -99,9 +102,10 @@ def measure_idle(stage, peer, seconds, label):
             process.end_by_force()
 
 
-def _read(started, sink):
+def _read(started, sinks):
     """A moment: what everybody has used so far."""
-    moment = {"at": time.monotonic(), "cores": usage.core_busy_seconds(), "sink": usage.cpu_seconds(sink.pid).total}
+    sinks_cpu = sum(usage.cpu_seconds(sink.pid).total for sink in sinks)
+    moment = {"at": time.monotonic(), "cores": usage.core_busy_seconds(), "sink": sinks_cpu}
     if started:
         moment |= {"cpu": usage.cpu_seconds(started.pid), "switches": usage.context_switches(started.pid)}
     return moment
@@ -118,17 +122,22 @@ def _wait_open(sender, connections):
         time.sleep(0.02)
 
 
+def cpu_at_rest(pid):
+    """What a process has used when it has come to rest, or after DRAIN_SECONDS."""
+    give_up = time.monotonic() + DRAIN_SECONDS
+    at_rest = usage.cpu_seconds(pid)
+    while time.monotonic() < give_up:
+        time.sleep(QUIET_SECONDS)
+        before, at_rest = at_rest, usage.cpu_seconds(pid)
+        if (at_rest - before).total < QUIET_SECONDS * QUIET_SHARE:
+            break
+    return at_rest
+
+
 def _drain(peer, started, before):
     """What the peer has used when all is delivered: what it still had to send is part of its cost. It is asked for its own
     figures only when it has come to rest, as answering costs, too."""
-    give_up = time.monotonic() + DRAIN_SECONDS
-    at_rest = usage.cpu_seconds(started.pid)
-    while time.monotonic() < give_up:
-        time.sleep(QUIET_SECONDS)
-        now = usage.cpu_seconds(started.pid)
-        if (now - at_rest).total < QUIET_SECONDS * QUIET_SHARE:
-            break
-        at_rest = now
+    at_rest = cpu_at_rest(started.pid)
     if peer.has_delivered and not peer.has_delivered(started):
         # One that has dropped something never gets there: the column "lost" says so.
         try:
@@ -142,7 +151,7 @@ def _drain(peer, started, before):
     return {"cpu": at_rest}
 
 
-def _sent(answer, seen):
+def sent(answer, seen):
     """What the sender and the sink say."""
     window = answer["seconds"]
     return {
@@ -176,7 +185,8 @@ def _busy(before, after, load_cpu, started, cores, load_core):
     }
 
 
-def _cost(cpu, answer, cores):
+def cost(cpu, answer, cores):
+    """Of what was accepted, by the CPU time that it took."""
     if cpu.total <= 0:
         raise Failed("the peer has used no CPU time: is it another process that works?")
     requests, spans = answer["requests"], answer["spans"]

@@ -11,7 +11,8 @@ SOURCES = ("crio", "kube-apiserver-etcd", "containerd")
 @dataclasses.dataclass(frozen=True)
 class Load:
     """`rate` is in requests per second over all connections; None: closed loop. `source` names a recording that is sent instead
-    of generated spans. `gzip_out` asks the peer to compress what it sends on, as far as it can."""
+    of generated spans; `span_bytes` is the size of each generated one, about. `gzip_out` asks the peer to compress what it sends
+    on, as far as it can."""
 
     spans: int = 10
     connections: int = 4
@@ -20,6 +21,7 @@ class Load:
     source: str | None = None
     gzip: bool = False
     gzip_out: bool = False
+    span_bytes: int | None = None
 
     def arguments(self, endpoint, seconds):
         """Of `testkit load`."""
@@ -29,6 +31,7 @@ class Load:
             arguments += ["--recorded", "--recorded-source", self.source]
         else:
             arguments += ["--spans-per-request", self.spans]
+            arguments += ["--span-bytes", self.span_bytes] if self.span_bytes else []
         arguments += [] if self.rate is None else ["--rate", self.rate]
         return arguments + (["--gzip"] if self.gzip else [])
 
@@ -36,5 +39,6 @@ class Load:
     def name(self):
         """For file names and errors: what tells this load from others."""
         name = f"{self.source or f'{self.spans}spans'}-{self.connections}x{self.in_flight}"
+        name += f"-{self.span_bytes}bytes" if self.span_bytes else ""
         name += f"-{self.rate:g}rps" if self.rate else ""
         return name + ("-gzip" if self.gzip else "") + ("-gzipout" if self.gzip_out else "")

@@ -16,11 +16,14 @@ import sys
 import process
 from process import Failed
 from stage import REPOSITORY, Stage
-from versus import cell, goals, plan, report, usage
+from versus import cell, chart, goals, growth, held, plan, report, usage
 from versus.peers import DEFAULT_PEERS, PEERS
 from versus.results import OTHERS_BUSY_MAX, Results
 
 PROGRAMS = os.path.join(REPOSITORY, "e2e", "programs")
+# What is compared, and what is run by name only, as it has a chart of its own.
+TABLES = plan.TABLES | {growth.TABLE.name: growth.TABLE}
+SECONDS, ROUNDS = 6, 3
 
 
 def _names(text, known, what):
@@ -35,19 +38,32 @@ def _arguments():
     parser = argparse.ArgumentParser(
         prog="benches/versus/run", description="relayd and what one could pick instead, under the same load, side by side"
     )
-    parser.add_argument("--seconds", type=float, default=6, help="of load in each cell (default 6)")
-    parser.add_argument("--rounds", type=int, default=3, help="the tables have medians of so many (default 3)")
+    alone = f"{growth.TABLE.name} alone"
+    parser.add_argument(
+        "--seconds", type=float, help=f"of load in each cell (default {SECONDS}; {alone}: {growth.SECONDS})"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help=f"the tables have medians of so many (default {ROUNDS}; {alone}: {growth.ROUNDS})"
+    )
     parser.add_argument(
         "--peers", type=lambda text: _names(text, list(PEERS), "peer"), default=list(DEFAULT_PEERS),
         help=f"some of {', '.join(PEERS)}; default: all but haproxy-tcp",
     )  # fmt: skip
     parser.add_argument(
-        "--table", type=lambda text: _names(text, [*plan.TABLES, "all"], "table"), default=["all"],
-        help=f"some of {', '.join(plan.TABLES)}, or all (default)",
+        "--table", type=lambda text: _names(text, [*TABLES, "all"], "table"), default=["all"],
+        help=f"some of {', '.join(TABLES)}, or all (default), which leaves {growth.TABLE.name} out",
     )  # fmt: skip
     parser.add_argument("--out", default=os.path.join(REPOSITORY, "target", "versus"), help="folder (default target/versus)")
+    parser.add_argument("--chart", help=f"SVG that the table {growth.TABLE.name} is drawn in; default: growth.svg in --out")
     parser.add_argument("--programs", help="JSON object: name of a program -> its path; default: e2e/programs builds them")
     arguments = parser.parse_args()
+    if "all" in arguments.table:
+        arguments.table = list(plan.TABLES) + [name for name in arguments.table if name == growth.TABLE.name]
+    is_alone = arguments.table == [growth.TABLE.name]
+    if arguments.seconds is None:
+        arguments.seconds = growth.SECONDS if is_alone else SECONDS
+    if arguments.rounds is None:
+        arguments.rounds = growth.ROUNDS if is_alone else ROUNDS
     if not 0.2 <= arguments.seconds <= 600 or not 1 <= arguments.rounds <= 100:
         parser.error("--seconds is 0.2 to 600 and --rounds 1 to 100")
     return arguments
@@ -91,7 +107,7 @@ def _machine():
 def _header(arguments, tables):
     """What one must know to measure it again."""
     peers = "" if arguments.peers == list(DEFAULT_PEERS) else f" --peers {','.join(arguments.peers)}"
-    names = "" if len(tables) == len(plan.TABLES) else f" --table {','.join(table.name for table in tables)}"
+    names = "" if [table.name for table in tables] == list(plan.TABLES) else f" --table {','.join(table.name for table in tables)}"
     command = f"benches/versus/run --seconds {arguments.seconds:g} --rounds {arguments.rounds}{peers}{names}"
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return {
@@ -113,10 +129,7 @@ def measure(stage, results, tables, chosen, seconds, rounds):
                     cell_seconds = seconds * case.factor
                     begun = len(stage.processes)
                     try:
-                        if case.load is None:
-                            figures = cell.measure_idle(stage, peer, cell_seconds, label)
-                        else:
-                            figures = cell.measure(stage, peer, case.load, cell_seconds, label, case.cores)
+                        figures = _measure_one(stage, case, peer, cell_seconds, label)
                     except Failed as failure:
                         tails = "\n".join(started.tail() for started in stage.processes[begun:])
                         print(f"failed: {failure}\n{tails}", file=sys.stderr, flush=True)
@@ -124,6 +137,14 @@ def measure(stage, results, tables, chosen, seconds, rounds):
                         results.add(table, case, peer, round_number, cell_seconds, failure=why)
                         continue
                     results.add(table, case, peer, round_number, cell_seconds, figures)
+
+
+def _measure_one(stage, case, peer, seconds, label):
+    if case.load is None:
+        return cell.measure_idle(stage, peer, seconds, label)
+    if case.held_spans:
+        return held.measure(stage, case.load, case.held_spans, label)
+    return cell.measure(stage, peer, case.load, seconds, label, case.cores, case.exporters)
 
 
 def as_text(header, results, tables):
@@ -144,7 +165,8 @@ def as_text(header, results, tables):
 
 def main():
     arguments = _arguments()
-    tables = list(plan.TABLES.values()) if "all" in arguments.table else [plan.TABLES[name] for name in arguments.table]
+    tables = [TABLES[name] for name in arguments.table]
+    chosen = [name for name in arguments.peers if any(name in table.peers for table in tables)]
     out = os.path.abspath(arguments.out)
     os.makedirs(out, exist_ok=True)
     logs, lines = os.path.join(out, "logs"), os.path.join(out, "cells.jsonl")
@@ -158,19 +180,21 @@ def main():
     try:
         if (os.cpu_count() or 1) < 2:
             raise Failed("the peer and the load need a core each; this machine has one")
-        stage = Stage("logs", out, _programs(arguments.peers, arguments.programs))
-        _check_testkit(stage, arguments.peers, tables)
+        stage = Stage("logs", out, _programs(chosen, arguments.programs))
+        _check_testkit(stage, chosen, tables)
         with open(os.path.join(out, "run.json"), "w", encoding="utf-8") as file:
             json.dump(header, file, indent=1)
         open_files_max = usage.allow_open_files(plan.open_files_needed(tables))
         tables = [plan.fitted(table, open_files_max) for table in tables]
-        measure(stage, results, tables, arguments.peers, arguments.seconds, arguments.rounds)
+        measure(stage, results, tables, chosen, arguments.seconds, arguments.rounds)
     except Failed as failure:
         print(f"benches/versus/run: {failure}", file=sys.stderr)
         return 1
     text = as_text(header, results, tables)
     with open(os.path.join(out, "tables.md"), "w", encoding="utf-8") as file:
         file.write(text)
+    if growth.TABLE.name in arguments.table:
+        chart.write(lines, arguments.chart or os.path.join(out, "growth.svg"), header)
     print(text)
     return 1 if results.failures else 0
 

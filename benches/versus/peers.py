@@ -39,17 +39,24 @@ def _has_delivered(process):
     return sent_spans(port) >= accepted_spans(port)
 
 
-def _relayd(batch):
-    """relayd as deploy/agent.yaml has it, with the addresses of this run and, if given, other keys of `batch`."""
+def _relayd(batch, retry=None, more_upstream_ports=()):
+    """relayd as deploy/agent.yaml has it, with the addresses of this run and, if given, other keys of `batch` and of
+    `retry_on_failure`; each of `more_upstream_ports` gets an exporter of its own in the one pipeline."""
 
     def start(stage, name, upstream_port, load, core):
         ports = {"grpc": free_port(), "metrics": free_port(), "health": free_port()}
         compression = "gzip" if load.gzip_out else "none"
+        keys = {"compression": compression, "tls": {"insecure": True}, **({"retry_on_failure": retry} if retry else {})}
+        exporters = {"otlp_grpc": {"endpoint": local(upstream_port), **keys}}
+        exporters |= {f"otlp_grpc/{port}": {"endpoint": local(port), **keys} for port in more_upstream_ports}
         overlay = {
             "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": local(ports["grpc"])}}}},
-            "exporters": {"otlp_grpc": {"endpoint": local(upstream_port), "compression": compression}},
+            "exporters": exporters,
             "extensions": {"health_check": {"endpoint": local(ports["health"])}},
-            "service": {"telemetry": prometheus_on(ports["metrics"])},
+            "service": {
+                "telemetry": prometheus_on(ports["metrics"]),
+                "pipelines": {"traces": {"exporters": list(exporters)}},
+            },
             **({"processors": {"batch": batch}} if batch else {}),
         }
         config = stage.write_config(f"{name}.yaml", overlay)
@@ -138,6 +145,24 @@ PEERS = {
 REFERENCE, FLOOR, PROXIES = "collector", "tcp", ("nginx", "haproxy")
 # Left out unless named: a second floor.
 DEFAULT_PEERS = tuple(name for name in PEERS if name != "haproxy-tcp")
+
+
+def relayd_to_each(more_upstream_ports):
+    """relayd that gives everything to several upstreams: the one it is started with and these."""
+    upstreams = 1 + len(more_upstream_ports)
+
+    def has_delivered(process):
+        port = process.ports["metrics"]
+        return sent_spans(port) >= upstreams * accepted_spans(port)
+
+    start = _relayd({}, more_upstream_ports=tuple(more_upstream_ports))
+    return dataclasses.replace(PEERS["relayd"], start=start, has_delivered=has_delivered)
+
+
+def relayd_impatient():
+    """relayd that tries an upstream that is away about once a second, for measurements that make one go away."""
+    retry = {"initial_interval": "500ms", "max_interval": "1s", "max_elapsed_time": "0s"}
+    return dataclasses.replace(PEERS["relayd"], start=_relayd({}, retry))
 
 
 def wait_delivered(peer, process, seconds):

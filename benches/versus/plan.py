@@ -19,17 +19,23 @@ QUIET_FACTOR = 3
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One load of a table, under the heading that it has there; no load: a peer that idles."""
+    """One load of a table, under the heading that it has there; no load: a peer that idles. Only relayd takes part where
+    `exporters` is more than one, or where so many spans are `held_spans` before the upstream is there."""
 
     label: str
     load: Load | None
     cores: int = 1
     factor: int = 1
+    exporters: int = 1
+    held_spans: int = 0
+    peers: tuple = ()
 
     @property
     def name(self):
         """For file names."""
-        return (self.load.name if self.load else "idle") + ("-2cores" if self.cores == 2 else "")
+        name = (self.load.name if self.load else "idle") + ("-2cores" if self.cores == 2 else "")
+        name += f"-{self.exporters}exporters" if self.exporters > 1 else ""
+        return name + (f"-{self.held_spans}held" if self.held_spans else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Table:
 
     def peers_of(self, case, chosen):
         """Those of the chosen ones that can take part."""
-        return [PEERS[name] for name in chosen if name in self.peers and _can(PEERS[name], case)]
+        return [PEERS[name] for name in chosen if name in (case.peers or self.peers) and _can(PEERS[name], case)]
 
 
 def _can(peer, case):

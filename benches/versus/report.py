@@ -62,6 +62,11 @@ TRICKLE = (
     "CPU us/request", *AGAINST, "CPU ms/s", "context switches/s", "p50 us", "p99 us", "MiB idle, peak", "lost", "refused",
 )  # fmt: skip
 
+GROWTH = (
+    "CPU us/span", "us/request", "of the Collector", "in + out", "bytes/request", "requests/s", "peer's core", "limited by",
+    "context switches/s", "MiB idle, peak", "MiB when held", "lost", "refused",
+)  # fmt: skip
+
 
 def _loss(cell):
     return [number(cell.most("lost"), 0), number(cell.most("refused"), 0)]
@@ -101,7 +106,19 @@ def _trickle(results, table, case, cell):
     ]  # fmt: skip
 
 
-COLUMNS = {"cost": (COST, _cost), "latency": (LATENCY, _latency), "trickle": (TRICKLE, _trickle)}
+def _growth(results, table, case, cell):
+    against = share(ratio(cell, results.cell(table, case, REFERENCE), "us_per_request"))
+    split = [cell.median("us_per_span_in"), cell.median("us_per_span_out")]
+    parts = "-" if None in split else " + ".join(map(number, split))
+    limited = "-" if cell.median("load_busy") is None else cell.bottleneck()
+    return [
+        spread(cell, "us_per_span"), spread(cell, "us_per_request"), against, parts, number(cell.median("message_bytes"), 0),
+        spread(cell, "requests_per_second", 0), percent(cell.median("peer_busy")), limited,
+        number(cell.median("switches_per_second"), 0), _memory(cell), number(cell.median("held_mib"), 1), *_loss(cell),
+    ]  # fmt: skip
+
+
+COLUMNS = {"cost": (COST, _cost), "latency": (LATENCY, _latency), "trickle": (TRICKLE, _trickle), "growth": (GROWTH, _growth)}
 
 
 def markdown(headings, lines):
