@@ -103,8 +103,12 @@ impl InMemory {
     fn body(&mut self, stream: u32, bytes: Bytes, end: bool) {
         let len = bytes.len();
         let (_, assembler) = self.open.as_mut().expect("one call at a time");
-        let kept_below = if end { 0 } else { limits::INLINE_COPY_BYTES_MAX };
-        assembler.push_kept(bytes, kept_below).expect("a message");
+        if end {
+            assembler.push(bytes).expect("a message");
+        } else {
+            let (piece, message) = (limits::PIECE_COPY_BYTES_MAX, limits::INLINE_COPY_BYTES_MAX);
+            assembler.push_kept(bytes, piece, message).expect("a message");
+        }
         self.server.release(stream, len);
         if !end {
             return;

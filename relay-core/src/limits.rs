@@ -19,6 +19,11 @@ pub const NESTING_DEPTH_MAX: u32 = 100;
 /// `cargo bench -p relay-benches --bench batch` (see benches/RESULTS.md).
 pub const INLINE_COPY_BYTES_MAX: usize = 16 << 10;
 
+/// A piece of a larger request that is shorter than this many bytes, and has to wait for the rest, is copied: a byte at a time must
+/// not hold, or be charged, a receive buffer each. Frames of a request that fill the buffers are not touched; what a read cuts off
+/// at its end may be.
+pub const PIECE_COPY_BYTES_MAX: usize = 1 << 10;
+
 /// First arena block of a batch, in bytes: a node's trickle fits into it.
 pub const ARENA_BLOCK_BYTES_MIN: usize = 4 << 10;
 

@@ -388,6 +388,28 @@ fn floods_of_tiny_data_frames_end_only_their_connection() {
     });
 }
 
+/// More answers in one turn than may wait to be read: when the sender has read them, what it sends next is read too.
+#[test]
+fn many_answers_at_once_do_not_stall_a_connection() {
+    let collector = Collector::start(Script::ok());
+    let relay = start(&collector);
+    let mut stream = connect(endpoint(&relay));
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut read = vec![0; 1 << 20];
+    for _ in 0..2 {
+        // An answer has 17 bytes, as the ping itself.
+        std::io::Write::write_all(&mut stream, &frame(PING, 0, 0, &[7; 8]).repeat(4_500)).unwrap();
+        let mut left: usize = 4_500 * 17;
+        while left > 0 {
+            let got = std::io::Read::read(&mut stream, &mut read).expect("the answers go on");
+            assert!(got > 0);
+            left = left.saturating_sub(got);
+        }
+    }
+    drop(stream);
+    drain(relay, SOON);
+}
+
 /// A header list over the bound refuses its call; a ping flood from somebody who reads is only work.
 #[test]
 fn large_header_lists_and_pings_are_bounded() {

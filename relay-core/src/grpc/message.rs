@@ -2,7 +2,7 @@
 //!
 //! The assembler takes DATA payloads as they come, in any cut, and never copies or reserves what a prefix claims.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::wire::Segments;
 
@@ -63,22 +63,30 @@ pub struct MessageAssembler {
     // 0 <= prefix_len <= PREFIX_BYTES; the length is known when it is PREFIX_BYTES.
     prefix_len: usize,
     body: Segments,
+    // Small pieces, copied; they come after `body`.
+    copied: BytesMut,
 }
 
 impl MessageAssembler {
     /// For a message of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, prefix: [0; PREFIX_BYTES], prefix_len: 0, body: Segments::default() }
+        Self {
+            bytes_max,
+            prefix: [0; PREFIX_BYTES],
+            prefix_len: 0,
+            body: Segments::default(),
+            copied: BytesMut::new(),
+        }
     }
 
     /// Bytes of the message received so far, without the prefix.
     pub fn len(&self) -> usize {
-        self.body.len()
+        self.body.len() + self.copied.len()
     }
 
     /// Whether no byte of the message itself has come yet.
     pub fn is_empty(&self) -> bool {
-        self.body.is_empty()
+        self.len() == 0
     }
 
     /// Takes the next DATA payload.
@@ -86,20 +94,37 @@ impl MessageAssembler {
     /// # Errors
     /// As soon as the body cannot become one valid message any more.
     pub fn push(&mut self, chunk: Bytes) -> Result<(), MessageError> {
-        self.push_kept(chunk, 0)
+        let chunk = self.after_prefix(chunk)?;
+        self.join_copied();
+        self.body.push(chunk);
+        Ok(())
     }
 
-    /// Whether the message is known to be shorter than `bytes`.
-    pub fn is_small(&self, bytes: usize) -> bool {
-        self.prefix_len == PREFIX_BYTES && self.declared() < bytes as u64
-    }
-
-    /// As [`MessageAssembler::push`], for a message that has to wait for more of it: of one shorter than `copy_below` bytes
-    /// the payload is copied, so that it does not hold the receive buffer meanwhile.
+    /// As [`MessageAssembler::push`], for a message that has to wait for more of it: copies a piece shorter than
+    /// `piece_bytes`, and any piece of a message shorter than `message_bytes`, so that little does not hold a whole receive
+    /// buffer meanwhile. Says whether it has copied.
     ///
     /// # Errors
     /// As [`MessageAssembler::push`].
-    pub fn push_kept(&mut self, mut chunk: Bytes, copy_below: usize) -> Result<(), MessageError> {
+    pub fn push_kept(
+        &mut self,
+        chunk: Bytes,
+        piece_bytes: usize,
+        message_bytes: usize,
+    ) -> Result<bool, MessageError> {
+        let chunk = self.after_prefix(chunk)?;
+        let copies = chunk.len() < piece_bytes || self.declared() < message_bytes as u64;
+        if copies {
+            self.copied.extend_from_slice(&chunk);
+        } else {
+            self.join_copied();
+            self.body.push(chunk);
+        }
+        Ok(copies)
+    }
+
+    /// What follows the prefix in `chunk`, if the message has room for it.
+    fn after_prefix(&mut self, mut chunk: Bytes) -> Result<Bytes, MessageError> {
         while self.prefix_len < PREFIX_BYTES && chunk.has_remaining() {
             if let Some(slot) = self.prefix.get_mut(self.prefix_len) {
                 *slot = chunk.get_u8();
@@ -109,22 +134,25 @@ impl MessageAssembler {
                 self.check_prefix()?;
             }
         }
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        if (self.body.len() + chunk.len()) as u64 > self.declared() {
+        if !chunk.is_empty() && (self.len() + chunk.len()) as u64 > self.declared() {
             return Err(MessageError::Trailing);
         }
-        let chunk = if self.is_small(copy_below) { Bytes::copy_from_slice(&chunk) } else { chunk };
-        self.body.push(chunk);
-        Ok(())
+        Ok(chunk)
+    }
+
+    /// Small pieces that followed one another are one piece of the message.
+    fn join_copied(&mut self) {
+        if !self.copied.is_empty() {
+            self.body.push(std::mem::take(&mut self.copied).freeze());
+        }
     }
 
     /// The message, at the end of the call.
     ///
     /// # Errors
     /// [`MessageError::Truncated`] when less came than was declared.
-    pub fn finish(self) -> Result<Message, MessageError> {
+    pub fn finish(mut self) -> Result<Message, MessageError> {
+        self.join_copied();
         let (declared, got) = (self.declared(), self.body.len());
         if self.prefix_len < PREFIX_BYTES || (got as u64) < declared {
             return Err(MessageError::Truncated { declared, got });
@@ -171,6 +199,23 @@ mod tests {
             assert!(message.compressed);
             assert_eq!(&message.body.contiguous()[..], b"message");
         }
+    }
+
+    /// Little pieces of a message that waits are copied together; large ones stay where they are.
+    #[test]
+    fn little_pieces_do_not_hold_their_buffer() {
+        let whole = Bytes::from([&[0, 0, 0, 0, 40][..], &[7; 40]].concat());
+        let mut assembler = MessageAssembler::new(100);
+        let kept: Vec<bool> = [0..3, 3..8, 8..10, 10..30, 30..32, 32..33]
+            .map(|range| assembler.push_kept(whole.slice(range), 10, 0).unwrap())
+            .to_vec();
+        assert_eq!((kept, assembler.len()), (vec![true, true, true, false, true, true], 28));
+        assembler.push(whole.slice(33..)).unwrap();
+        let body = assembler.finish().unwrap().body;
+        let lengths: Vec<usize> = body.iter().map(Bytes::len).collect();
+        assert_eq!((lengths, body.len()), (vec![5, 20, 3, 12], 40));
+        let mut small = MessageAssembler::new(100);
+        assert!(small.push_kept(whole.slice(..40), 10, 41).unwrap(), "all of a small message");
     }
 
     #[test]

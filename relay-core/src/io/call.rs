@@ -11,7 +11,7 @@ use super::gzip::{self, InflateError};
 use crate::batch::held_bytes;
 use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, TRACE_EXPORT_PATH, parse_timeout};
 use crate::http2::Fields;
-use crate::limits::INLINE_COPY_BYTES_MAX;
+use crate::limits::{INLINE_COPY_BYTES_MAX, PIECE_COPY_BYTES_MAX};
 use crate::otlp::{FramedRequest, RawRequest};
 use crate::queue::{Budget, Charge};
 use crate::stats::RejectReason;
@@ -55,6 +55,9 @@ pub(crate) struct Accepted {
     timeout: Option<Duration>,
 }
 
+/// So much of an unknown path is repeated to whoever asked for it, in bytes.
+const PATH_SAID_BYTES_MAX: usize = 128;
+
 /// Judges the headers of a call, in one pass over them.
 pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
     let (mut method, mut path, mut content_type) = (&b""[..], &b""[..], &b""[..]);
@@ -76,7 +79,8 @@ pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
         return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
     }
     if path != TRACE_EXPORT_PATH.as_bytes() {
-        let path = String::from_utf8_lossy(path);
+        // It goes into the answer, percent-encoded.
+        let path = String::from_utf8_lossy(path.get(..PATH_SAID_BYTES_MAX).unwrap_or(path));
         let message = format!("{path} is not served here; {TRACE_EXPORT_PATH} is");
         return Err(Rejection::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message));
     }
@@ -124,19 +128,13 @@ impl Call {
     /// Takes bytes of the body. `last` says that nothing follows, so that what this call holds need not be counted: it is
     /// admitted or refused now.
     pub(crate) fn push(&mut self, bytes: Bytes, last: bool) -> Result<(), Rejection> {
-        let before = self.assembler.len();
         let len = bytes.len();
-        let pushed = if last || len == 0 {
-            self.assembler.push(bytes)
-        } else {
-            self.assembler.push_kept(bytes, INLINE_COPY_BYTES_MAX)
-        };
-        pushed.map_err(|error| message_rejection(&error))?;
         self.unreleased += len;
-        if !last {
-            let kept = self.assembler.len() - before;
-            self.owed += if self.assembler.is_small(INLINE_COPY_BYTES_MAX) { kept } else { held_bytes(kept) };
+        if last {
+            return self.assembler.push(bytes).map_err(|error| message_rejection(&error));
         }
+        let copied = self.assembler.push_kept(bytes, PIECE_COPY_BYTES_MAX, INLINE_COPY_BYTES_MAX);
+        self.owed += if copied.map_err(|error| message_rejection(&error))? { len } else { held_bytes(len) };
         Ok(())
     }
 

@@ -66,8 +66,10 @@ impl Calls {
                 Some(Event::Call { stream, end }) => self.begin(stream, end),
                 Some(Event::Data { stream, bytes, end }) => self.body(stream, bytes, end),
                 Some(Event::Reset { stream }) => {
-                    if let Some(at) = self.place_of(stream) {
-                        self.open.remove(at);
+                    if let Some(open) = self.place_of(stream).map(|at| self.open.remove(at))
+                        && let Wait::Body { call, .. } | Wait::BodyRoom { call, .. } = &open.wait
+                    {
+                        self.http2.release(stream, call.unreleased());
                     }
                 }
             }

@@ -90,7 +90,6 @@ impl Connection {
         self.calls.http2.begin_turn();
         let mut reads = 0;
         loop {
-            let held_back = self.calls.http2.pending_bytes() >= limits::ANSWER_BYTES_MAX;
             while reads < limits::READS_PER_TURN_MAX && self.may_read() {
                 match self.read(cx)? {
                     Poll::Pending => break,
@@ -108,6 +107,8 @@ impl Connection {
                     }
                 }
             }
+            // Reading has stopped for the answers' sake, not because nothing was there: nobody will say when there is more.
+            let held_back = self.calls.http2.pending_bytes() >= limits::ANSWER_BYTES_MAX;
             self.look_at_clocks(cx)?;
             self.calls.answer_results(cx);
             let looked = self.look_for_room(cx);
