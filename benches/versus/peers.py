@@ -129,7 +129,7 @@ def _none(_stage, _name, _upstream_port, _load, _core):
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("relayd", "relayd", _relayd({}), opens=True, has_delivered=_has_delivered),
+        Peer("relayd", "relayd", _relayd({}), opens=True, compresses=True, has_delivered=_has_delivered),
         Peer("relayd-linger0", "relayd, `timeout: 0s`", _relayd({"timeout": "0s"}), opens=True, has_delivered=_has_delivered),
         Peer("collector", "Collector, batch", _collector(True), "otelcol", True, True, _has_delivered),
         Peer("collector-queue", "Collector, queue's batch", _collector(False), "otelcol", True, True, _has_delivered),

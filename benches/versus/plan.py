@@ -123,8 +123,8 @@ TABLES = {
         ),
         Table(
             "gzip", "gzip", "load", _gzip(100), SATURATED,
-            note="MB are compressed ones. A peer has no row for what it cannot do: relayd does not compress yet, a proxy opens "
-            "nothing.",
+            note="MB are compressed ones. A peer has no row for what it cannot do: a proxy opens nothing. relayd "
+            "opens what it gets and compresses what it sends; it passes nothing on unopened.",
         ),
         Table(
             "recorded", "Recorded requests of real sources", "source",
