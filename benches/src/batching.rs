@@ -1,7 +1,8 @@
-//! Merging as a core does it: requests come out of receive buffers, join a batch, and the batch is read as h2 reads it.
+//! Merging as a core does it: requests come out of receive buffers, join a batch, and the batch is read frame by frame.
 //!
-//! The receive buffer is the model of tokio-util's `FramedRead` under h2 0.4: 8 KiB at first, room for the rest of a frame on demand,
-//! payloads split off and shared, a new allocation when something still holds the old one.
+//! The receive buffer is the model of tokio-util's `FramedRead` under h2 0.4, on which the relay stood when `INLINE_COPY_BYTES_MAX` was
+//! chosen by this bench: 8 KiB at first, room for the rest of a frame on demand, payloads split off and shared, a new allocation when
+//! something still holds the old one. The relay reads into larger buffers now; only [`crate::in_memory`] is what it does today.
 
 use std::collections::VecDeque;
 use std::hint::black_box;

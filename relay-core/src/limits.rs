@@ -70,6 +70,13 @@ pub const UPSTREAM_RESPONSE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of calls to an upstream that are ready to be written, beyond what the kernel has taken: one vectored write.
 pub const WRITE_AHEAD_BYTES: usize = 256 << 10;
 
+/// What is read from an upstream at once, in bytes: its answers are a few bytes each.
+pub const UPSTREAM_READ_BYTES: usize = 4 << 10;
+
+/// Frames other than DATA that wait to be written to an upstream, in bytes: until they are, nothing more is read from it. One that
+/// pings and does not read must not make them grow.
+pub const UPSTREAM_CONTROL_BYTES_MAX: usize = 64 << 10;
+
 /// Slices of one vectored write: heads and payloads of the frames in [`WRITE_AHEAD_BYTES`], and some that are cut small.
 pub const WRITE_SLICES_MAX: usize = 128;
 
@@ -80,7 +87,8 @@ pub const UPSTREAM_FRAME_BYTES_MAX: usize = 256 << 10;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes held in all, by default. A few batches of the largest size per core are in flight at any time; more than that
-/// only waits. With it the process stays below 32 MiB under any load (benches/RESULTS.md). `memory_limiter` changes it.
+/// only waits. The process needs 22 MiB with it under the standard loads, up to 45 from 64 busy connections on
+/// (benches/RESULTS.md). `memory_limiter` changes it.
 pub const HELD_BYTES_MAX: usize = 20 << 20;
 
 /// Bytes held in all, by default, when one request alone is very large: so that the receiver's limit of 64 MiB is one.

@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use relay_core::Relay;
 use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger, RopeReader};
 use relay_core::config::{ReceiverConfig, UpstreamConfig};
-use relay_core::grpc::{MessageAssembler, TRACE_EXPORT_PATH, prefix};
+use relay_core::grpc::{Code, MessageAssembler, TRACE_EXPORT_PATH, prefix};
 use relay_core::http2::frame::{self, END_HEADERS, END_STREAM, Kind};
 use relay_core::http2::{Client, Ended, Event, RequestHead, Server, ServerConfig, hpack};
 use relay_core::limits::{self, ARENA_BLOCK_BYTES_MAX, INLINE_COPY_BYTES_MAX};
@@ -231,7 +231,7 @@ impl Pieces {
     fn answered(&mut self, answer: &[u8], batch: Batch) {
         self.client.receive(answer).unwrap();
         let Some((_, Ended::Answered(answer))) = self.client.next_ended() else { panic!("no answer") };
-        assert_eq!(answer.grpc_status.as_deref(), Some(&b"0"[..]));
+        assert_eq!(answer.grpc_status, Some(Code::OK));
         batch.deliver(0);
     }
 }
@@ -296,13 +296,13 @@ fn http2_allocates_a_few_times_per_call_and_never_per_span() {
     let _alone = alone();
     let of = |spans, calls| through_http2(&kube_like_bytes(spans, 1), calls);
     // Copied into blocks of 4 KiB: one; and of 8 KiB: two.
-    assert_eq!(of(1, 1), [2, 8, 3]);
-    assert_eq!(of(10, 1), [5, 7, 3]);
+    assert_eq!(of(1, 1), [2, 8, 1]);
+    assert_eq!(of(10, 1), [5, 7, 1]);
     // By reference: the list of ranges grows with DATA frames, 3 and 15.
-    assert_eq!(of(100, 1), [3, 6, 3]);
-    assert_eq!(of(512, 1), [7, 6, 3]);
+    assert_eq!(of(100, 1), [3, 6, 1]);
+    assert_eq!(of(512, 1), [7, 6, 1]);
     // Twenty requests in one batch: half an allocation each.
-    assert_eq!(of(1, 20), [10, 7, 3]);
+    assert_eq!(of(1, 20), [10, 7, 1]);
     // The same number of DATA frames.
     for bytes in [8_000, 60_000] {
         let [one, many] = [1, 1000].map(|spans| through_http2(&request_of(bytes, spans), 1));
@@ -358,11 +358,12 @@ fn the_relay_allocates_nothing_per_span() {
     let of_kube = |spans| row(&kube_like_bytes(spans, 1), spans);
     let of_size = |bytes, spans| row(&request_of(bytes, spans), spans);
     let in_one_read = [of_kube(1), of_kube(10), of_size(8 << 10, 1), of_size(8 << 10, 1000)];
-    for (allocations, expected) in in_one_read.into_iter().zip([17.0, 19.0, 19.0, 19.0]) {
+    for (allocations, expected) in in_one_read.into_iter().zip([15.0, 17.0, 17.0, 17.0]) {
         assert!((allocations - expected).abs() < 0.3, "{allocations}, not {expected}");
     }
+    // In how many reads they come is the machine's affair, so these are bounds: far below one allocation per span.
     let in_many = [of_kube(100), of_kube(512), of_size(64 << 10, 1), of_size(64 << 10, 1000)];
-    for (allocations, most) in in_many.into_iter().zip([21.0, 34.0, 24.0, 24.0]) {
+    for (allocations, most) in in_many.into_iter().zip([21.0, 38.0, 24.0, 24.0]) {
         assert!(allocations <= most, "{allocations}, more than {most}");
     }
 }

@@ -216,8 +216,8 @@ impl BatchBuilder {
     }
 }
 
-/// Memory that a received slice of `bytes` holds: the receive buffer that it lies in, at the least. An upper bound when
-/// several slices share one buffer.
+/// What a received slice of `bytes` is charged: itself, and a DATA frame at the least, because it holds the read buffer that it
+/// shares with others.
 pub(crate) fn held_bytes(bytes: usize) -> usize {
     bytes.max(RECEIVE_BLOCK_BYTES)
 }

@@ -14,6 +14,7 @@ use super::frame::{
 };
 use super::hpack::{Decoder, Fields};
 use super::request::RequestHead;
+use crate::grpc::Code;
 use crate::limits::{CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, STREAM_WINDOW_BYTES, WRITE_AHEAD_BYTES};
 
 /// Calls at once until the peer has said how many it takes: what most servers say.
@@ -27,10 +28,12 @@ const HEADS_BYTES: usize = 4 << 10;
 pub struct Answer {
     /// `:status`; 0 while none has come.
     pub http_status: u16,
-    /// `content-type`.
+    /// Whether `content-type` is gRPC's.
+    pub is_grpc: bool,
+    /// `content-type`, where it is not.
     pub content_type: Vec<u8>,
     /// `grpc-status`, if it has come.
-    pub grpc_status: Option<Vec<u8>>,
+    pub grpc_status: Option<Code>,
     /// `grpc-message`, percent-encoded.
     pub grpc_message: Vec<u8>,
     /// `grpc-status-details-bin`.
@@ -183,8 +186,17 @@ impl<B: Buf> Client<B> {
         self.ended.pop_front()
     }
 
+    /// Bytes of frames other than DATA that are not queued yet. A peer makes them grow (pings): the caller must not go on reading
+    /// while they are many.
+    pub fn control_bytes(&self) -> usize {
+        self.control.len()
+    }
+
     /// Queues what may be written now, up to [`WRITE_AHEAD_BYTES`]; says whether anything is to be written.
     pub fn fill(&mut self) -> bool {
+        if self.queue_bytes >= WRITE_AHEAD_BYTES {
+            return true;
+        }
         if !self.control.is_empty() {
             let control = std::mem::take(&mut self.control);
             self.enqueue(control.into());

@@ -324,7 +324,9 @@ impl Server {
         self.idle_frames = self.idle_frames.saturating_sub(16);
         self.send_window -= message_bytes;
         self.put_success(stream);
-        self.close_if(ended, stream);
+        if ended {
+            self.forget(stream);
+        }
     }
 
     /// Answers a call with header fields alone ("Trailers-Only"); the rest of its body is thrown away.
@@ -336,7 +338,9 @@ impl Server {
         let at = self.begin_block();
         fields.for_each(|(name, value)| hpack::put_literal(&mut self.out, name, value));
         self.end_block(at, stream, END_STREAM);
-        self.close_if(ended, stream);
+        if ended {
+            self.forget(stream);
+        }
     }
 
     /// Ends a call without an answer.

@@ -91,10 +91,9 @@ pub(crate) async fn export(link: &Rc<Link>, template: &Template, message: &Rope)
 
 /// What an answer means.
 fn outcome(answer: Answer) -> Outcome {
-    let Some(code) = &answer.grpc_status else {
+    let Some(code) = answer.grpc_status else {
         return not_grpc(&answer);
     };
-    let code = Code::parse(code);
     if code != Code::OK {
         let retry_delay = retry_delay(&answer.grpc_status_details);
         let status = Status::new(code, decode_message(&answer.grpc_message));
@@ -115,7 +114,7 @@ fn not_grpc(answer: &Answer) -> Outcome {
             StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |known| known.to_string());
         return refused(code, format!("upstream answered HTTP status {text}"));
     }
-    if !answer.content_type.starts_with(b"application/grpc") {
+    if !answer.is_grpc {
         let seen = String::from_utf8_lossy(&answer.content_type);
         return refused(Code::UNKNOWN, format!("upstream is no gRPC server: content-type {seen:?}"));
     }

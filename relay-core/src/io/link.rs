@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::export::Body;
 use crate::http2::{Client, Ended, RequestHead};
-use crate::limits::{ANSWER_BYTES_MAX, WRITE_SLICES_MAX};
+use crate::limits::{READS_PER_TURN_MAX, UPSTREAM_CONTROL_BYTES_MAX, UPSTREAM_READ_BYTES, WRITE_SLICES_MAX};
 
 /// A connection on which calls are started. Belongs to one core.
 pub(crate) struct Link {
@@ -106,29 +106,56 @@ impl Link {
 
     /// Lets the driver look whether anybody still wants the connection.
     pub(crate) fn left(&self) {
-        self.state.borrow_mut().wake();
+        self.state.borrow().wake();
     }
 }
 
 impl State {
-    fn wake(&mut self) {
+    fn wake(&self) {
         if let Some(driver) = &self.driver {
             driver.wake_by_ref();
         }
     }
 
-    /// Tells the callers of calls that have ended.
-    fn answer_callers(&mut self) -> bool {
-        let mut any = false;
+    /// Reads once and tells the callers of calls that ended by it; false at the end of the connection.
+    fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        buffer: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> io::Result<Poll<bool>> {
+        buffer.reserve(UPSTREAM_READ_BYTES);
+        match pin!(stream.read_buf(buffer)).poll(cx) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => return Ok(Poll::Ready(false)),
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Ready(Ok(_)) => {}
+        }
+        let received = self.client.receive(buffer);
+        buffer.clear();
+        // Also before a violation: answers that came count.
         while let Some((stream, ended)) = self.client.next_ended() {
-            any = true;
             if let Ok(at) = self.callers.binary_search_by_key(&stream, |(id, _)| *id) {
                 let (_, caller) = self.callers.remove(at);
                 // An error means that the caller has just given up.
                 caller.send(ended).ok();
             }
         }
-        any
+        received.map(|()| Poll::Ready(true)).map_err(io::Error::other)
+    }
+
+    /// Writes what may be written; ready when all of it is.
+    fn write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+        while self.client.fill() {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+            let filled = self.client.slices(&mut slices);
+            let slices = slices.get(..filled).unwrap_or_default();
+            match Pin::new(&mut *stream).poll_write_vectored(cx, slices) {
+                Poll::Ready(written) => self.client.written(written?),
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+        }
+        Ok(Poll::Ready(()))
     }
 }
 
@@ -173,37 +200,28 @@ fn turn(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {
     let mut state = link.state.borrow_mut();
-    let mut changed = false;
+    let mut reads = 0;
     loop {
-        buffer.reserve(ANSWER_BYTES_MAX.min(4 << 10));
-        match pin!(stream.read_buf(buffer)).poll(cx) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Ready(Ok(_)) => {
-                let received = state.client.receive(buffer);
-                buffer.clear();
-                changed = true;
-                // Answers that came before a violation count.
-                state.answer_callers();
-                if let Err(violation) = received {
-                    return Poll::Ready(Err(io::Error::other(violation)));
-                }
+        while reads < READS_PER_TURN_MAX && state.client.control_bytes() < UPSTREAM_CONTROL_BYTES_MAX {
+            match state.read(stream, buffer, cx)? {
+                Poll::Ready(true) => reads += 1,
+                Poll::Ready(false) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
             }
-            Poll::Pending => break,
+        }
+        // Reading has stopped for what is to be written, not because nothing was there: nobody will say when there is more.
+        let held_back = state.client.control_bytes() >= UPSTREAM_CONTROL_BYTES_MAX;
+        let written = state.write(stream, cx)?.is_ready();
+        if reads >= READS_PER_TURN_MAX {
+            cx.waker().wake_by_ref();
+            break;
+        }
+        if !(held_back && written) {
+            break;
         }
     }
-    if changed {
+    if reads > 0 {
         link.changed.notify_waiters();
-    }
-    while state.client.fill() {
-        let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
-        let filled = state.client.slices(&mut slices);
-        let written =
-            match Pin::new(&mut *stream).poll_write_vectored(cx, slices.get(..filled).unwrap_or_default()) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => break,
-            };
-        state.client.written(written);
     }
     // Nobody can start a call here any more: the upstream leaves, or another connection has taken this one's place.
     let unwanted = state.client.is_leaving() || Rc::strong_count(link) == 1;

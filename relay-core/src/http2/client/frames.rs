@@ -7,6 +7,7 @@ use super::{
     CONNECTION_WINDOW_BYTES, Client, END_STREAM, Ended, FRAME_BYTES_DEFAULT, HEAD_BYTES,
     HEADER_LIST_BYTES_MAX, Head, Kind, Reason, STREAM_MAX, STREAM_WINDOW_BYTES, frame, setting,
 };
+use crate::grpc::Code;
 use crate::http2::frame::{ACK, END_HEADERS, WINDOW_BYTES_MAX};
 use crate::http2::hpack::{Fields, TABLE_BYTES};
 use crate::limits::{HTTP2_BLOCK_BYTES_MAX, UPSTREAM_FRAME_BYTES_MAX, UPSTREAM_RESPONSE_BYTES_MAX};
@@ -227,8 +228,9 @@ fn learn(answer: &mut super::Answer, fields: &Fields) {
                 answer.http_status =
                     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
             }
+            b"content-type" if value.starts_with(b"application/grpc") => answer.is_grpc = true,
             b"content-type" => answer.content_type = value.to_vec(),
-            b"grpc-status" => answer.grpc_status = Some(value.to_vec()),
+            b"grpc-status" => answer.grpc_status = Some(Code::parse(value)),
             b"grpc-message" => answer.grpc_message = value.to_vec(),
             b"grpc-status-details-bin" => answer.grpc_status_details = value.to_vec(),
             _ => {}

@@ -151,9 +151,9 @@ fn answers_are_told_whatever_the_cut() {
         }
         let Some((1, Ended::Answered(first))) = client.next_ended() else { panic!("{cut}") };
         let Some((3, Ended::Answered(second))) = client.next_ended() else { panic!("{cut}") };
-        assert_eq!((first.http_status, first.grpc_status.as_deref()), (200, Some(&b"0"[..])));
+        assert_eq!((first.http_status, first.grpc_status), (200, Some(Code::OK)));
         assert_eq!((&first.body[..], &first.grpc_message[..]), (&[0; 5][..], &b"why"[..]));
-        assert_eq!(second.grpc_status.as_deref(), Some(&b"14"[..]));
+        assert_eq!(second.grpc_status, Some(Code::UNAVAILABLE));
         assert_eq!(second.grpc_status_details, b"x");
         assert_eq!((client.next_ended(), client.open_calls()), (None, 0));
     }
@@ -199,6 +199,25 @@ fn no_more_calls_than_the_peer_takes() {
     let seen = frames(&written(&mut client));
     assert!(seen.iter().any(|frame| (frame.0, frame.2) == (Kind::RST_STREAM, 1)));
     assert!(seen.iter().all(|frame| (frame.0, frame.2) != (Kind::DATA, 1)));
+}
+
+/// What a peer can make grow is told to the caller, and is not queued behind more data than one write takes.
+#[test]
+fn frames_that_a_pinging_peer_causes_are_counted() {
+    let mut client = settled(&[(setting::INITIAL_WINDOW_SIZE, 1 << 30)]);
+    let mut window = Vec::new();
+    frame::put_window_update(&mut window, 0, 1 << 30);
+    client.receive(&window).unwrap();
+    client.open(&head(), Bytes::from(vec![1; 2 * WRITE_AHEAD_BYTES]));
+    assert!(client.fill() && client.control_bytes() == 0);
+    let mut pings = Vec::new();
+    (0..1000).for_each(|_| frame::put(&mut pings, Kind::PING, 0, 0, &[7; 8]));
+    client.receive(&pings).unwrap();
+    assert!(client.fill());
+    assert_eq!(client.control_bytes(), 17_000, "the queue is full");
+    let all = frames(&written(&mut client));
+    assert_eq!(all.iter().filter(|frame| frame.0 == Kind::PING).count(), 1000);
+    assert_eq!((data_of(&all, 1).len(), client.control_bytes()), (2 * WRITE_AHEAD_BYTES, 0));
 }
 
 /// Whoever does not speak HTTP/2, or breaks its rules, is told so and given up.

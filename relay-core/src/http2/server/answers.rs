@@ -74,13 +74,6 @@ impl Server {
         waiting.into_iter().for_each(|stream| self.accept(stream));
     }
 
-    /// Forgets an answered call whose body has ended.
-    pub(super) fn close_if(&mut self, ended: bool, stream: u32) {
-        if ended {
-            self.forget(stream);
-        }
-    }
-
     /// Forgets a stream; says whether it was open.
     pub(super) fn forget(&mut self, stream: u32) -> bool {
         if let Some(last) = self.streams.last()
