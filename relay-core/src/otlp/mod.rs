@@ -23,6 +23,7 @@ mod ids;
 mod parts;
 mod request;
 mod resource;
+mod signal;
 mod span;
 
 pub use attribute::{AnyValueView, ArrayView, KeyValueView, KeyValuesView};
@@ -32,4 +33,5 @@ pub(crate) use framing::{count_resource_spans, count_scope_spans};
 pub use ids::{SpanId, TraceId};
 pub use request::{RequestView, ResourceSpansView, ScopeSpansView};
 pub use resource::{ResourceView, ScopeView};
+pub use signal::Signal;
 pub use span::{SpanFields, SpanKind, SpanView};
