@@ -20,8 +20,8 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("queue", &[]),
     ("batch", &["edit", "otlp", "queue", "wire"]),
     ("upstream", &["grpc", "batch"]),
-    ("config", &["batch", "upstream"]),
-    ("stats", &["batch"]),
+    ("config", &["batch", "otlp", "upstream"]),
+    ("stats", &["batch", "otlp"]),
 ];
 
 fn root() -> PathBuf {
