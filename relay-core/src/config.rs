@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{Batch, BatchLimits};
+pub use crate::encoding::Compression;
 use crate::limits;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
 
@@ -149,7 +150,7 @@ pub struct GrpcConfig {
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.
     pub headers: Vec<(String, String)>,
-    /// Compression of requests (`compression`). Default none, unlike the Collector's gzip
+    /// Compression of requests (`compression`), one that has a name in gRPC. Default none, unlike the Collector's gzip
     /// (`docs/decisions/0002`).
     pub compression: Compression,
     /// Retries (`retry_on_failure`).
@@ -180,13 +181,4 @@ impl std::fmt::Debug for GrpcConfig {
             .field("retry", &self.retry)
             .finish()
     }
-}
-
-/// Compression of a gRPC message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// `identity`.
-    None,
-    /// `gzip`.
-    Gzip,
 }
