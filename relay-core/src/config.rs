@@ -1,14 +1,17 @@
 //! What an embedding service says: where to receive, where to forward, under which bounds. Plain data; every default is
 //! the one that the OpenTelemetry Collector's users know, unless the field says otherwise.
 
+mod compression;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{Batch, BatchLimits};
-pub use crate::encoding::Compression;
 use crate::limits;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
+
+pub use compression::{Compression, CompressionError};
 
 /// An OTLP/gRPC listener.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::compression::Compression;
 use super::flate::Wrap;
 use super::{flate, lz4, snappy, zstd};
 use crate::batch::Rope;
+use crate::config::Compression;
 
 /// Compresses all of `rope` into one body; with [`Compression::None`] it is copied into one piece.
 ///

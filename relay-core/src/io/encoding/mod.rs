@@ -1,7 +1,8 @@
 //! The encodings that bodies come in and go out in: gzip, zlib, zstd, snappy and lz4, those that the Collector takes.
 //!
 //! [`inflate`] reads what a peer has sent: whole, or not at all. What it makes is bounded while it grows, what it needs besides by
-//! [`INFLATE_WORK_BYTES_MAX`](crate::limits::INFLATE_WORK_BYTES_MAX). [`deflate`] writes what the Collector reads. Nothing here
+//! [`INFLATE_WORK_BYTES_MAX`](crate::limits::INFLATE_WORK_BYTES_MAX). [`deflate`] writes, by
+//! [`Compression`](crate::config::Compression), what the Collector reads. Nothing here
 //! knows what the bytes mean.
 //!
 //! | encoding | gRPC | HTTP | members or frames one after the other | ends |
@@ -13,7 +14,6 @@
 //! | [`Encoding::SnappyFramed`] | `snappy` | `x-snappy-framed`, `snappy` | read to the last | anywhere between chunks; sums |
 //! | [`Encoding::Lz4`] | - | `lz4` | read to the last, skippable ones skipped | with a mark, mostly a sum |
 
-mod compression;
 mod deflate;
 mod flate;
 mod inflate;
@@ -23,7 +23,6 @@ mod output;
 mod snappy;
 mod zstd;
 
-pub use compression::{Compression, CompressionError};
 pub use deflate::deflate;
 pub use inflate::{InflateError, inflate};
 pub use name::{Encoding, GRPC_ACCEPT, HTTP_ACCEPT, Unsupported};

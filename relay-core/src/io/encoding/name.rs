@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::Compression;
+
 /// How the bytes of a body are encoded. `identity` is the absence of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -53,6 +55,19 @@ pub struct Unsupported {
 const NAME_SAID_BYTES_MAX: usize = 64;
 
 impl Encoding {
+    /// What `compression` makes; `None` if it leaves bytes as they are.
+    pub fn of(compression: Compression) -> Option<Self> {
+        match compression {
+            Compression::None => None,
+            Compression::Gzip(_) => Some(Self::Gzip),
+            Compression::Zlib(_) | Compression::Deflate(_) => Some(Self::Zlib),
+            Compression::Zstd(_) => Some(Self::Zstd),
+            Compression::Snappy => Some(Self::Snappy),
+            Compression::SnappyFramed => Some(Self::SnappyFramed),
+            Compression::Lz4 => Some(Self::Lz4),
+        }
+    }
+
     /// The encoding that a `grpc-encoding` names; `None` for `identity`. Names are those that the Collector's gRPC server registers;
     /// its `snappy` is the framing format.
     ///
@@ -116,6 +131,23 @@ mod tests {
         }
         assert_eq!(Encoding::from_grpc(b""), Ok(None));
         assert_eq!(Encoding::from_http(b""), Ok(None));
+    }
+
+    /// What an exporter says of its compression, a receiver reads as what it made.
+    #[test]
+    fn names_that_are_sent_are_read_as_what_was_made() {
+        for name in HTTP_ACCEPT.split(", ").filter(|name| *name != "identity") {
+            let compression = Compression::for_http(name, None).unwrap();
+            assert_eq!(
+                Encoding::from_http(compression.http_name().as_bytes()),
+                Ok(Encoding::of(compression))
+            );
+        }
+        for name in GRPC_ACCEPT.split(',').filter(|name| *name != "identity") {
+            let compression = Compression::for_grpc(name).unwrap();
+            let said = compression.grpc_name().unwrap();
+            assert_eq!(Encoding::from_grpc(said.as_bytes()), Ok(Encoding::of(compression)));
+        }
     }
 
     /// The one name that means two formats.

@@ -1,6 +1,5 @@
 //! What an exporter is configured to compress with (`compression`, `compression_params.level`).
 
-use super::name::Encoding;
 use crate::limits::{FLATE_LEVEL_DEFAULT, FLATE_LEVEL_MAX, ZSTD_LEVEL_DEFAULT, ZSTD_LEVEL_MAX};
 
 /// Compression of what is sent to an upstream. A level above what the format has counts as its highest.
@@ -135,37 +134,22 @@ impl Compression {
             Self::Lz4 => "lz4",
         }
     }
-
-    /// The encoding that it makes; `None` if it leaves bytes as they are.
-    pub fn encoding(self) -> Option<Encoding> {
-        match self {
-            Self::None => None,
-            Self::Gzip(_) => Some(Encoding::Gzip),
-            Self::Zlib(_) | Self::Deflate(_) => Some(Encoding::Zlib),
-            Self::Zstd(_) => Some(Encoding::Zstd),
-            Self::Snappy => Some(Encoding::Snappy),
-            Self::SnappyFramed => Some(Encoding::SnappyFramed),
-            Self::Lz4 => Some(Encoding::Lz4),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the Collector's configuration calls it, the peer is told, and reads as what was written.
+    /// What the Collector's configuration calls it, the peer is told.
     #[test]
-    fn names_and_encodings_agree() {
+    fn names_are_those_of_the_protocol() {
         for name in ["gzip", "snappy", "zstd"] {
             let compression = Compression::for_grpc(name).unwrap();
             assert_eq!(compression.grpc_name(), Some(name));
-            assert_eq!(Encoding::from_grpc(name.as_bytes()), Ok(compression.encoding()));
         }
         for name in ["gzip", "zlib", "deflate", "snappy", "zstd", "lz4", "x-snappy-framed"] {
             let compression = Compression::for_http(name, None).unwrap();
             assert_eq!(compression.http_name(), name);
-            assert_eq!(Encoding::from_http(name.as_bytes()), Ok(compression.encoding()));
         }
         assert_eq!(Compression::for_grpc("none"), Ok(Compression::None));
         assert_eq!(Compression::for_http("", Some(0)), Ok(Compression::None));
