@@ -11,10 +11,10 @@ use crate::otlp::Signal;
 pub enum RejectReason {
     /// The call's body took longer than the bound.
     BodyTimeout,
+    /// Not encoded as it says: gzip, zstd and so on.
+    Decompress,
     /// The gRPC message prefix or its length is wrong.
     GrpcMessage,
-    /// Not gzip, although it says so.
-    Gzip,
     /// Not an export request of its signal.
     Malformed,
     /// The byte budget is used up.
@@ -37,8 +37,8 @@ impl RejectReason {
     /// All reasons, in the order of their names.
     pub const ALL: [Self; 11] = [
         Self::BodyTimeout,
+        Self::Decompress,
         Self::GrpcMessage,
-        Self::Gzip,
         Self::Malformed,
         Self::MemoryFull,
         Self::NotGrpc,
@@ -53,8 +53,8 @@ impl RejectReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::BodyTimeout => "body_timeout",
+            Self::Decompress => "decompress",
             Self::GrpcMessage => "grpc_message",
-            Self::Gzip => "gzip",
             Self::Malformed => "malformed",
             Self::MemoryFull => "memory_full",
             Self::NotGrpc => "not_grpc",
