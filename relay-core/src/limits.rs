@@ -176,6 +176,12 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// connections of common clients (otel-go's transport: 90 s) would be useful, far shorter than a leak matters.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What is read of a connection to see which protocol it speaks, in bytes: the head of most requests.
+pub const HTTP_HEAD_READ_BYTES: usize = 1 << 10;
+
+/// JSON requests that wait to be read: browsers and scripts send few.
+pub const JSON_REQUESTS_MAX: usize = 64;
+
 /// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`): the 10 s that otel-go's
 /// exporters give all their attempts together. A call's own shorter deadline wins.
 pub const BLOCK_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -25,6 +25,13 @@ pub enum JsonError {
     },
 }
 
+impl JsonError {
+    /// Whether it is its size alone that is wrong.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge { .. })
+    }
+}
+
 /// A place in a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
