@@ -227,5 +227,5 @@ fn read_credential(
     if text.is_some() && path.is_some() {
         section.warn(inline, format!("{file} is given too and wins"));
     }
-    path.map(Credential::File).or(text.map(Credential::Inline))
+    path.map(Credential::File).or_else(|| text.map(Credential::Inline))
 }

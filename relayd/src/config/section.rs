@@ -69,7 +69,9 @@ impl<'a> Section<'a> {
 
     /// The value of a key, also when it is null; `None` if it is absent.
     pub fn present(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
