@@ -185,7 +185,11 @@ fn check_socket_name(name: &str, empty: &str) -> Result<(), String> {
 /// # Errors
 /// What is wrong and the right form, to be put after the key.
 pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {
-    let bad = |why: &str| Err(format!("expected host:port, found {text:?}: {why}"));
+    let bad = |why: &str| {
+        // What stands before an @ may be a password.
+        let found = if text.contains('@') { String::new() } else { format!(", found {text:?}") };
+        Err(format!("expected host:port{found}: {why}"))
+    };
     let Some((host, port)) = text.rsplit_once(':') else {
         return bad("the port is missing");
     };

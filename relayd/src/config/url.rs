@@ -63,7 +63,11 @@ pub fn parse_url(text: &str) -> Result<HttpUrl, String> {
         path if path.starts_with('/') => path.to_owned(),
         path => format!("/{path}"),
     };
-    Ok(HttpUrl { tls, address: host_port(authority, tls)?, path_and_query })
+    let address = host_port(authority, tls).map_err(|what| {
+        // An unencoded slash in a password ends the authority inside it.
+        if path.contains('@') { "expected http://host:port".to_owned() } else { what }
+    })?;
+    Ok(HttpUrl { tls, address, path_and_query })
 }
 
 /// Reads `proxy_url`: `http://` or `https://`, perhaps with user and password (percent-encoded where they must be).

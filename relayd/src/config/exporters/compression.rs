@@ -98,7 +98,7 @@ fn check_level(compression: Compression, level: i64) -> Result<Option<i32>, Stri
     match compression {
         Compression::Gzip | Compression::Zlib | Compression::Deflate => match level {
             -1 => Ok(None),
-            -2 => Err("not supported: Huffman coding alone; use 1, which is as fast".to_owned()),
+            -2 => Err("not supported: Huffman coding alone; use 1".to_owned()),
             1..=9 => Ok(i32::try_from(level).ok()),
             _ => Err(format!("must be from 1 to 9, found {level}")),
         },

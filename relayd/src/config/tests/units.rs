@@ -167,6 +167,19 @@ fn proxies() {
     }
 }
 
+/// Guarantee: an address that is refused does not show the password that was put into it.
+#[test]
+fn refused_addresses_hide_passwords() {
+    for text in ["http://me:s3cret@gw:4318", "http://me:s3cret/x@gw:4318", "http://me:s3cret?x@gw:4318"] {
+        let what = parse_url(text).unwrap_err();
+        assert!(!what.contains("s3cret"), "{text}: {what}");
+    }
+    for text in ["http://me:s3cret@gw:4317", "me:s3cret@gw:4317"] {
+        let what = parse_upstream(text).unwrap_err();
+        assert!(!what.contains("s3cret"), "{text}: {what}");
+    }
+}
+
 #[test]
 fn memory_is_the_smallest_limit() {
     let machine = || Fake::default().file("/proc/meminfo", "MemFree: 1 kB\nMemTotal:  1000 kB\n");
