@@ -25,8 +25,9 @@ impl Output {
         Self { bytes, bytes_max, depth: 0, full: false, path: String::new() }
     }
 
-    /// What was written.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    /// What was written, and no memory besides: whoever holds it is charged for what he sees.
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.shrink_to_fit();
         self.bytes
     }
 
@@ -56,9 +57,18 @@ impl Output {
         self.path.insert_str(0, &format!("[{index}]{dot}"));
     }
 
+    /// Makes room for `len` more bytes: doubles what is allocated as a vector does, but not beyond the limit.
     fn room(&mut self, len: usize) -> Result<(), Fault> {
-        self.full = self.bytes_max - self.bytes.len() < len;
-        if self.full { Err(Fault::TooLarge) } else { Ok(()) }
+        let (held, free) = (self.bytes.len(), self.bytes.capacity() - self.bytes.len());
+        let left = self.bytes_max - held;
+        self.full = left < len;
+        if self.full {
+            return Err(Fault::TooLarge);
+        }
+        if free < len {
+            self.bytes.reserve_exact(held.max(len).min(left));
+        }
+        Ok(())
     }
 
     pub(super) fn put_varint(&mut self, value: u64) -> Result<(), Fault> {
