@@ -100,7 +100,7 @@ fn with_whole_ids(mut request: ExportTraceServiceRequest) -> ExportTraceServiceR
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn traces_survive(request in arb_request().prop_map(with_whole_ids)) {
