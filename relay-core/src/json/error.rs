@@ -2,6 +2,7 @@
 //! it is.
 
 use std::fmt;
+use std::num::TryFromIntError;
 
 use crate::limits::NESTING_DEPTH_MAX;
 
@@ -68,7 +69,7 @@ pub(super) enum Fault {
     #[error("profile id of {len} bytes where 16 belong")]
     ProfileIdLength { len: usize },
     #[error("integer is out of the field's range")]
-    Range,
+    Range(#[from] TryFromIntError),
     #[error("messages nested deeper than {NESTING_DEPTH_MAX} levels")]
     TooDeep,
     #[error("too large")]
