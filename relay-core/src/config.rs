@@ -126,10 +126,27 @@ pub struct UpstreamConfig {
     pub queue: QueueLimit,
     /// What a sender meets when the queue is full. Default [`OnFull::Refuse`].
     pub on_full: OnFull,
+    /// Whether requests that come compressed are forwarded unopened. Default no.
+    pub passthrough: Passthrough,
     /// Answer a call when this upstream has settled it, not when it is queued (`wait_for_result`). Default false.
     pub wait_for_result: bool,
     /// Where.
     pub destination: Destination,
+}
+
+/// Whether a request that came compressed is forwarded as it came, where all upstreams that it goes to allow it and the protocol to
+/// them has its encoding. Nobody knows then what is in it: its items are not counted (requests are), its size after decompression is
+/// not bounded by the receiver, and a malformed one is found by the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Passthrough {
+    /// Everything is opened.
+    #[default]
+    Off,
+    /// Each goes alone.
+    Alone,
+    /// gzip members and zstd frames are put one behind the other, as both formats allow. **Only for upstreams that read all of them**:
+    /// Go's gzip reader does (the Collector, Jaeger); a tonic-based server reads the first member, answers OK, and loses the rest.
+    Merged,
 }
 
 /// A bound on what is held for one upstream (`sending_queue.queue_size` in units of `sizer`).
@@ -170,6 +187,7 @@ impl UpstreamConfig {
             calls_max: limits::UPSTREAM_CALLS_MAX,
             queue: QueueLimit::Unbounded,
             on_full: OnFull::Refuse,
+            passthrough: Passthrough::Off,
             wait_for_result: false,
             destination,
         }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use relay_core::config::{
-    BatchSink, Compression, Destination, GrpcConfig, OnFull, QueueLimit, ReceiverConfig, UpstreamConfig,
+    BatchSink, Compression, Destination, GrpcConfig, OnFull, Passthrough, QueueLimit, ReceiverConfig,
+    UpstreamConfig,
 };
 use relay_core::limits as core_limits;
 use relay_core::upstream::Endpoint;
@@ -44,6 +45,8 @@ pub(crate) struct About {
     pub(crate) processor: Option<String>,
     /// The bound that the user has set on its queue.
     pub(crate) queue: QueueLimit,
+    /// Whether compressed requests are forwarded to it unopened.
+    pub(crate) unopened: bool,
     /// Its share of the byte budget.
     pub(crate) held_bytes_max: usize,
 }
@@ -146,6 +149,7 @@ pub(crate) fn make(
                 .filter(|_| !exporter.kind.has_own_batches())
                 .map(|batch| batch.id.clone()),
             queue: upstream.queue,
+            unopened: upstream.passthrough != Passthrough::Off,
             // Every upstream gets an equal share (RelayBuilder::held_bytes_max).
             held_bytes_max: plan.held_bytes_max.unwrap_or(core_limits::HELD_BYTES_MAX)
                 / pairs(config).count().max(1),
@@ -198,6 +202,7 @@ fn otlp_upstream(
     grpc.retry = otlp.retry;
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
     upstream.destination = Destination::Grpc(grpc);
+    upstream.passthrough = passthrough(otlp.passthrough);
     Ok(match &otlp.queue {
         // Without a queue the Collector answers when the upstream has.
         None => {
@@ -206,6 +211,14 @@ fn otlp_upstream(
         }
         Some(queue) => queued(upstream, queue, processor, notices),
     })
+}
+
+fn passthrough(wanted: config::Passthrough) -> Passthrough {
+    match wanted {
+        config::Passthrough::Off => Passthrough::Off,
+        config::Passthrough::Alone => Passthrough::Alone,
+        config::Passthrough::Merged => Passthrough::Merged,
+    }
 }
 
 fn queued(

@@ -15,7 +15,7 @@ use super::export::{Template, export};
 use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::shared::RouteConfig;
-use crate::batch::{Batch, DropReason, Rope};
+use crate::batch::{Batch, DropReason, Encoding, Rope};
 use crate::config::{BatchSink, Compression};
 use crate::encoding::deflate;
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
@@ -163,10 +163,10 @@ impl Sender {
         });
         let mut retry = Retry::new(&self.retry, clock::now());
         let give_up_at = self.retry.max_elapsed_time.map(|max| clock::now() + max);
-        let Ok(message) = self.message(batch) else { return Decision::Drop(DropReason::Aborted) };
+        let Ok((message, encoding)) = self.message(batch) else { return Decision::Drop(DropReason::Aborted) };
         loop {
             let outcome = tokio::select! {
-                outcome = self.attempt(batch, &message, give_up_at) => outcome,
+                outcome = self.attempt(batch, (&message, encoding), give_up_at) => outcome,
                 () = &mut over => return Decision::Drop(DropReason::ShutdownDeadline),
             };
             self.intake.counters.attempts.add(1);
@@ -201,7 +201,12 @@ impl Sender {
         }
     }
 
-    async fn attempt(&self, batch: &Batch, message: &Rope, give_up_at: Option<Instant>) -> Outcome {
+    async fn attempt(
+        &self,
+        batch: &Batch,
+        (message, encoding): (&Rope, Option<Encoding>),
+        give_up_at: Option<Instant>,
+    ) -> Outcome {
         let (channel, template) = match &self.route {
             Route::Sink(sink) => return sink.deliver(batch),
             Route::Grpc(channel, template) => (channel, template),
@@ -215,7 +220,7 @@ impl Sender {
             return Outcome::Lost { cause: "no connection to the upstream".to_owned() };
         };
         let answers = channel.answers();
-        match tokio::time::timeout(self.attempt_timeout, export(&link, template, message)).await {
+        match tokio::time::timeout(self.attempt_timeout, export(&link, template, (message, encoding))).await {
             Ok(outcome) => {
                 if !matches!(outcome, Outcome::Lost { .. }) {
                     channel.answered();
@@ -231,13 +236,15 @@ impl Sender {
         }
     }
 
-    /// The bytes to send: the batch's own, or their compressed form, made once for all attempts.
-    fn message(&self, batch: &Batch) -> std::io::Result<Rope> {
-        match &self.route {
-            Route::Grpc(_, template) if template.compression != Compression::None => {
-                Ok(Rope::new(vec![deflate(template.compression, batch.rope())?]))
-            }
-            _ => Ok(batch.rope().clone()),
+    /// The bytes to send and how they are encoded: the batch's own, or their compressed form, made once for all attempts.
+    fn message(&self, batch: &Batch) -> std::io::Result<(Rope, Option<Encoding>)> {
+        let compression = match &self.route {
+            Route::Grpc(_, template) if batch.encoding().is_none() => template.compression,
+            _ => Compression::None,
+        };
+        match Encoding::of(compression) {
+            None => Ok((batch.rope().clone(), batch.encoding())),
+            encoding => Ok((Rope::new(vec![deflate(compression, batch.rope())?]), encoding)),
         }
     }
 

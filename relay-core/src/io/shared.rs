@@ -8,8 +8,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::export::{Template, TemplateError};
 use super::transcode::Transcoder;
-use crate::batch::{Batch, Ledger, Places, ReceiptSender};
-use crate::config::{BatchSink, Destination, GrpcConfig, QueueLimit, ReceiverConfig, UpstreamConfig};
+use crate::batch::{Batch, Encoding, Ledger, Places, ReceiptSender};
+use crate::config::{
+    BatchSink, Destination, GrpcConfig, Passthrough, QueueLimit, ReceiverConfig, UpstreamConfig,
+};
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Lanes};
@@ -106,6 +108,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) places: Option<Places>,
     /// One per core.
     pub(crate) ledgers: Vec<Arc<Ledger>>,
+    /// The books of unopened requests, in requests; one per core.
+    pub(crate) unopened_ledgers: Vec<Arc<Ledger>>,
     /// One per core.
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound until it refuses a smaller message.
@@ -124,9 +128,10 @@ impl UpstreamShared {
         budget: &Arc<Budget>,
         share: usize,
     ) -> Result<Arc<Self>, TemplateError> {
+        let unopened = config.passthrough != Passthrough::Off;
         let route = match &config.destination {
             Destination::Grpc(grpc) => {
-                RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal)?)))
+                RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal, unopened)?)))
             }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
@@ -144,6 +149,7 @@ impl UpstreamShared {
             budget: Budget::child(budget, bytes_max),
             places,
             ledgers: (0..cores).map(|_| Arc::default()).collect(),
+            unopened_ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
             room: Notify::new(),
@@ -151,6 +157,15 @@ impl UpstreamShared {
             route,
             config,
         }))
+    }
+
+    /// Whether requests of `encoding` are forwarded to it unopened.
+    pub(crate) fn passes(&self, encoding: Encoding) -> bool {
+        let has_encoding = match &self.route {
+            RouteConfig::Grpc(_) => encoding.grpc_name().is_some(),
+            RouteConfig::Sink(_) => false,
+        };
+        self.config.passthrough != Passthrough::Off && has_encoding
     }
 
     fn stats(&self) -> UpstreamStats {
@@ -163,6 +178,7 @@ impl UpstreamShared {
             ..UpstreamStats::default()
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
+        self.unopened_ledgers.iter().for_each(|ledger| stats.unopened += ledger.counts());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         stats
     }
