@@ -1,9 +1,14 @@
 //! What an embedding service says: where to receive, where to forward, under which bounds. Plain data; every default is
 //! the one that the OpenTelemetry Collector's users know, unless the field says otherwise.
 
-use std::net::SocketAddr;
+mod listen;
+mod tls;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use listen::ListenAddress;
+pub use tls::{PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersion};
 
 use crate::batch::{Batch, BatchLimits};
 use crate::limits;
@@ -14,8 +19,10 @@ use crate::upstream::{Endpoint, Outcome, RetryPolicy};
 pub struct ReceiverConfig {
     /// Name in stats and logs, for example `otlp`.
     pub name: String,
-    /// Address to listen on. Port 0 takes a free one; see [`crate::RelayHandle::listening_on`].
-    pub listen: SocketAddr,
+    /// Address to listen on. TCP port 0 takes a free one; see [`crate::RelayHandle::listening_on`].
+    pub listen: ListenAddress,
+    /// TLS that every sender must speak. Default none: plaintext.
+    pub tls: Option<TlsServerConfig>,
     /// Names of the upstreams that its requests go to; empty means all.
     pub upstreams: Vec<String>,
     /// Largest request in bytes, before and after decompression. Default 64 MiB.
@@ -28,10 +35,11 @@ pub struct ReceiverConfig {
 
 impl ReceiverConfig {
     /// A receiver on `listen` with the defaults.
-    pub fn new(name: impl Into<String>, listen: SocketAddr) -> Self {
+    pub fn new(name: impl Into<String>, listen: impl Into<ListenAddress>) -> Self {
         Self {
             name: name.into(),
-            listen,
+            listen: listen.into(),
+            tls: None,
             upstreams: Vec::new(),
             message_bytes_max: limits::RECEIVE_MESSAGE_BYTES_MAX,
             streams_max: limits::STREAMS_PER_CONNECTION_MAX,
@@ -143,8 +151,10 @@ pub trait BatchSink: Send + Sync {
 /// An OTLP/gRPC server to forward to.
 #[derive(Clone)]
 pub struct GrpcConfig {
-    /// Host and port. Plaintext HTTP/2.
+    /// Host and port, or a unix socket.
     pub endpoint: Endpoint,
+    /// TLS. Default none: plaintext.
+    pub tls: Option<TlsClientConfig>,
     /// Time for one attempt (`timeout`), sent as `grpc-timeout`. Default 5 s.
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.
@@ -161,6 +171,7 @@ impl GrpcConfig {
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            tls: None,
             timeout: limits::UPSTREAM_TIMEOUT,
             headers: Vec::new(),
             compression: Compression::None,
@@ -174,6 +185,7 @@ impl std::fmt::Debug for GrpcConfig {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("GrpcConfig")
             .field("endpoint", &self.endpoint)
+            .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .field("headers", &names)
             .field("compression", &self.compression)

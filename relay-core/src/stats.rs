@@ -96,6 +96,10 @@ pub struct ReceiverStats {
     pub rejected_requests: [u64; RejectReason::ALL.len()],
     /// Connections accepted.
     pub connections: u64,
+    /// TLS handshakes of senders that failed.
+    pub tls_handshake_failures: u64,
+    /// Looks at changed certificate files that could not be taken into use; the old ones stay.
+    pub tls_reload_failures: u64,
 }
 
 /// One upstream.
@@ -129,6 +133,10 @@ pub struct UpstreamStats {
     pub batch_items: u64,
     /// Sum of the bytes of sealed batches.
     pub batch_bytes: u64,
+    /// TLS handshakes with it that failed.
+    pub tls_handshake_failures: u64,
+    /// Looks at changed certificate files that could not be taken into use; the old ones stay.
+    pub tls_reload_failures: u64,
 }
 
 /// A counter that one core writes and anybody reads.
@@ -213,6 +221,13 @@ impl UpstreamCounters {
         stats.batch_items += self.batch_items.get();
         stats.batch_bytes += self.batch_bytes.get();
     }
+}
+
+/// What goes wrong with TLS at one receiver or upstream; rare, so one for all cores.
+#[derive(Debug, Default)]
+pub(crate) struct TlsCounters {
+    pub(crate) handshake_failures: Counter,
+    pub(crate) reload_failures: Counter,
 }
 
 #[cfg(test)]

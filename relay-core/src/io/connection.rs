@@ -12,24 +12,26 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::calls::Calls;
 use super::core::Core;
 use super::sender::Phase;
-use super::{clock, listener};
+use super::clock;
+use super::socket::Socket;
+use super::tls::accept_tls;
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
 
-/// Serves `stream` for the receiver of this number until it ends.
-pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
+/// Serves `socket` for the receiver of this number until it ends.
+pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
     let _open = OpenConnection::new(&core, receiver);
     let Some(shared) = core.receiver(receiver) else { return };
-    if let Err(error) = listener::tune(&stream) {
+    if let Err(error) = socket.tune() {
         tracing::debug!(%error, "a new connection is gone already");
         return;
     }
+    let Ok(stream) = accept_tls(&core, receiver, socket).await else { return };
     let http2 = Server::new(ServerConfig {
         streams_max: shared.config.streams_max,
         stream_window_bytes: limits::STREAM_WINDOW_BYTES,
@@ -61,7 +63,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
 struct Connection {
     core: Rc<Core>,
     receiver: usize,
-    stream: TcpStream,
+    stream: Socket,
     calls: Calls,
     reading: Reading,
     // While a call waits for room, or reading does.
@@ -159,7 +161,11 @@ impl Connection {
                 }
             }
         }
-        Ok(Poll::Ready(()))
+        // TLS may hold what the socket did not take.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        }
     }
 
     /// Whether more may be read now. While the relay is full nothing is, so that TCP holds the sender back before memory grows;

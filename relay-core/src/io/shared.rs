@@ -1,14 +1,15 @@
 //! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::export::{Template, TemplateError};
+use super::socket::DetachedSocket;
+use super::tls::{ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
-use crate::config::{BatchSink, Destination, GrpcConfig, QueueLimit, ReceiverConfig, UpstreamConfig};
+use crate::config::{BatchSink, Destination, GrpcConfig, ListenAddress, QueueLimit, ReceiverConfig, UpstreamConfig};
 use crate::limits;
 use crate::otlp::FramedRequest;
 use crate::queue::{Budget, Lanes};
@@ -18,7 +19,7 @@ use crate::stats::{ReceiverCounters, ReceiverStats, Stats, UpstreamCounters, Ups
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A connection that the acceptor hands over, for the receiver of this number.
-    Connection(std::net::TcpStream, usize),
+    Connection(DetachedSocket, usize),
     /// A request of the embedding service, with one receipt per upstream.
     Submit(FramedRequest, Vec<ReceiptSender>),
     /// Stop receiving, send what is held, be done at this time.
@@ -51,11 +52,21 @@ pub(crate) struct CoreShared {
 #[derive(Debug)]
 pub(crate) struct ReceiverShared {
     pub(crate) config: ReceiverConfig,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: ListenAddress,
+    pub(crate) tls: Option<TlsServer>,
     /// Numbers of the upstreams that it feeds.
     pub(crate) routes: Vec<usize>,
     /// One per core.
     pub(crate) counters: Vec<ReceiverCounters>,
+}
+
+/// Why an upstream cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A destination whose headers were found valid.
@@ -78,6 +89,7 @@ impl std::fmt::Debug for RouteConfig {
 pub(crate) struct UpstreamShared {
     pub(crate) config: UpstreamConfig,
     pub(crate) route: RouteConfig,
+    pub(crate) tls: Option<TlsDialer>,
     pub(crate) lanes: Lanes<Batch>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) places: Option<Places>,
@@ -98,11 +110,17 @@ impl UpstreamShared {
         cores: usize,
         budget: &Arc<Budget>,
         share: usize,
-    ) -> Result<Arc<Self>, TemplateError> {
+    ) -> Result<Arc<Self>, UpstreamError> {
         let route = match &config.destination {
             Destination::Grpc(grpc) => RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc)?))),
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
+        let tls = match &config.destination {
+            Destination::Grpc(grpc) => grpc.tls.as_ref(),
+            Destination::Sink(_) => None,
+        };
+        let about = || format!("upstream {}", config.name);
+        let tls = tls.map(|tls| TlsDialer::new(about(), tls, &[ALPN_HTTP2])).transpose()?;
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(share),
             _ => share,
@@ -121,6 +139,7 @@ impl UpstreamShared {
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
             room: Notify::new(),
             route,
+            tls,
             config,
         }))
     }
@@ -135,6 +154,10 @@ impl UpstreamShared {
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+        if let Some(tls) = &self.tls {
+            stats.tls_handshake_failures = tls.counters().handshake_failures.get();
+            stats.tls_reload_failures = tls.counters().reload_failures.get();
+        }
         stats
     }
 }
@@ -158,6 +181,10 @@ impl Shared {
         let receivers = self.receivers.iter().map(|receiver| {
             let mut stats = ReceiverStats { name: receiver.config.name.clone(), ..ReceiverStats::default() };
             receiver.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+            if let Some(tls) = &receiver.tls {
+                stats.tls_handshake_failures = tls.counters().handshake_failures.get();
+                stats.tls_reload_failures = tls.counters().reload_failures.get();
+            }
             stats
         });
         let mut submitted = ReceiverStats { name: "submit".to_owned(), ..ReceiverStats::default() };
