@@ -246,9 +246,10 @@ fn make_upstreams(
             UpstreamError::Template(error) => {
                 StartError::Header { upstream: config.name.clone(), message: error.to_string() }
             }
-            UpstreamError::Tls(error) => {
-                StartError::Tls { component: format!("upstream {:?}", config.name), message: error.to_string() }
-            }
+            UpstreamError::Tls(error) => StartError::Tls {
+                component: format!("upstream {:?}", config.name),
+                message: error.to_string(),
+            },
         })
     });
     let upstreams = upstreams.collect::<Result<_, _>>()?;

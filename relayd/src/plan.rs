@@ -200,7 +200,7 @@ fn otlp_upstream(
     processor: Option<&Batch>,
     notices: &mut Vec<String>,
 ) -> UpstreamConfig {
-    let endpoint = Endpoint { host: otlp.endpoint.host.clone(), port: otlp.endpoint.port };
+    let endpoint = Endpoint::Tcp { host: otlp.endpoint.host.clone(), port: otlp.endpoint.port };
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let mut grpc = GrpcConfig::new(endpoint);
     grpc.timeout = otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE);

@@ -128,9 +128,13 @@ mod tests {
     #[test]
     fn a_key_is_never_shown() {
         let secret = PemSource::Inline(b"secret".to_vec());
-        let mut config = TlsServerConfig::new(TlsIdentity { certificate: secret.clone(), key: secret.clone() });
+        let mut config =
+            TlsServerConfig::new(TlsIdentity { certificate: secret.clone(), key: secret.clone() });
         config.client_ca = Some(secret.clone());
-        let shown = format!("{config:?} {secret} {:?}", TlsClientConfig { ca: Some(secret.clone()), ..Default::default() });
+        let shown = format!(
+            "{config:?} {secret} {:?}",
+            TlsClientConfig { ca: Some(secret.clone()), ..Default::default() }
+        );
         assert!(!shown.contains("secret") && !shown.contains("115"), "{shown}");
     }
 }

@@ -15,9 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Sleep, sleep};
 
 use super::calls::Calls;
+use super::clock;
 use super::core::Core;
 use super::sender::Phase;
-use super::clock;
 use super::socket::Socket;
 use super::tls::accept_tls;
 use crate::http2::{Server, ServerConfig};

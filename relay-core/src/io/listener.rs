@@ -110,7 +110,10 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
 /// A listener on the runtime of the core that accepts.
 enum Accepting {
     Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener, #[expect(dead_code, reason = "removes the file when it is dropped")] Option<SocketFile>),
+    Unix(
+        tokio::net::UnixListener,
+        #[expect(dead_code, reason = "removes the file when it is dropped")] Option<SocketFile>,
+    ),
 }
 
 impl Accepting {

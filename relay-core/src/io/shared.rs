@@ -9,7 +9,9 @@ use super::export::{Template, TemplateError};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
-use crate::config::{BatchSink, Destination, GrpcConfig, ListenAddress, QueueLimit, ReceiverConfig, UpstreamConfig};
+use crate::config::{
+    BatchSink, Destination, GrpcConfig, ListenAddress, QueueLimit, ReceiverConfig, UpstreamConfig,
+};
 use crate::limits;
 use crate::otlp::FramedRequest;
 use crate::queue::{Budget, Lanes};

@@ -63,7 +63,8 @@ impl Socket {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
-                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+                let keepalive =
+                    TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
                 SockRef::from(stream).set_tcp_keepalive(&keepalive)
             }
             Self::Unix(_) => Ok(()),

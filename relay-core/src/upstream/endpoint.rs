@@ -126,7 +126,10 @@ mod tests {
         }
         assert_eq!(Endpoint::parse("unix:otlp.sock").unwrap(), Endpoint::Unix("otlp.sock".into()));
         assert_eq!(Endpoint::parse("unix-abstract:otlp").unwrap(), Endpoint::Abstract(b"otlp".to_vec()));
-        assert_eq!((path.authority().as_str(), path.to_string().as_str()), ("localhost", "unix:/run/otlp.sock"));
+        assert_eq!(
+            (path.authority().as_str(), path.to_string().as_str()),
+            ("localhost", "unix:/run/otlp.sock")
+        );
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn defaults() {
     assert_eq!((grpc.endpoint.authority().as_str(), grpc.timeout), ("up:4317", Duration::from_secs(5)));
     assert_eq!((grpc.compression, grpc.retry), (Compression::None, RetryPolicy::default()));
     assert_eq!(plan.held_bytes_max, None);
-    assert_eq!(plan.receivers[0].listen.port(), 4317);
+    assert_eq!(plan.receivers[0].listen.tcp().unwrap().port(), 4317);
     assert_eq!(plan.receivers[0].upstreams, ["otlp"]);
     assert!(plan.notices.is_empty(), "{:?}", plan.notices);
 }

@@ -8,7 +8,9 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 pub(super) fn words(error: &io::Error, peer: &str) -> String {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {
-            io::ErrorKind::UnexpectedEof => format!("the {peer} ended the connection during the TLS handshake"),
+            io::ErrorKind::UnexpectedEof => {
+                format!("the {peer} ended the connection during the TLS handshake")
+            }
             _ => format!("TLS handshake: {error}"),
         };
     };

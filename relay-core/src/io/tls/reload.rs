@@ -140,7 +140,10 @@ impl<T: Send + Sync + 'static> Reloading<T> {
 
 impl<T> std::fmt::Debug for Reloading<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reloading").field("about", &self.about).field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Reloading")
+            .field("about", &self.about)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 

@@ -44,7 +44,8 @@ impl TlsServer {
             pem::roots(Some(ca), false)?;
             *ca = PemSource::Inline(pem::read(ca)?);
         }
-        let sources = [Some(&config.identity.certificate), Some(&config.identity.key), config.client_ca.as_ref()];
+        let sources =
+            [Some(&config.identity.certificate), Some(&config.identity.key), config.client_ca.as_ref()];
         let (load, interval) = (config.clone(), config.reload_interval);
         let config = Reloading::new(about, &sources, interval, move || build(&load, alpn))?;
         Ok(Self { config, handshakes: Semaphore::new(TLS_HANDSHAKES_MAX) })
@@ -98,7 +99,12 @@ pub(crate) async fn accept_tls(core: &Rc<Core>, receiver: usize, socket: Socket)
     }
 }
 
-async fn shake_hands(core: &Rc<Core>, receiver: usize, tls: &TlsServer, socket: Socket) -> Result<Socket, ()> {
+async fn shake_hands(
+    core: &Rc<Core>,
+    receiver: usize,
+    tls: &TlsServer,
+    socket: Socket,
+) -> Result<Socket, ()> {
     let mut phase = core.phase.clone();
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)) => accepted,
