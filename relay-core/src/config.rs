@@ -154,7 +154,7 @@ pub struct GrpcConfig {
     /// Host and port, or a unix socket.
     pub endpoint: Endpoint,
     /// TLS. Default none: plaintext.
-    pub tls: Option<TlsClientConfig>,
+    pub tls: Option<Box<TlsClientConfig>>,
     /// Time for one attempt (`timeout`), sent as `grpc-timeout`. Default 5 s.
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.

@@ -63,7 +63,7 @@ impl Chain {
 fn tls_upstream(addr: SocketAddr, client: TlsClientConfig) -> UpstreamConfig {
     let mut config = upstream(addr);
     let Destination::Grpc(grpc) = &mut config.destination else { panic!("a gRPC upstream") };
-    grpc.tls = Some(client);
+    grpc.tls = Some(Box::new(client));
     config
 }
 
@@ -437,9 +437,9 @@ fn a_start_with_unusable_files_says_which() {
         }
         let source = PemSource::File(path);
         if name == "key" {
-            identity.key = source
+            identity.key = source;
         } else {
-            identity.certificate = source
+            identity.certificate = source;
         }
         TlsServerConfig::new(identity)
     };

@@ -76,7 +76,7 @@ fn tls_runs_over_a_unix_socket() {
         Relay::builder().receiver(receiver).upstream(upstream(collector.addr())).cores(2).start().unwrap();
     let mut to = upstream_at(&second);
     let Destination::Grpc(grpc) = &mut to.destination else { panic!("a gRPC upstream") };
-    grpc.tls = Some(TlsClientConfig { ca: Some(ca.source()), ..TlsClientConfig::default() });
+    grpc.tls = Some(Box::new(TlsClientConfig { ca: Some(ca.source()), ..TlsClientConfig::default() }));
     assert_relays(second, to, &collector);
 }
 

@@ -118,7 +118,7 @@ impl UpstreamShared {
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let tls = match &config.destination {
-            Destination::Grpc(grpc) => grpc.tls.as_ref(),
+            Destination::Grpc(grpc) => grpc.tls.as_deref(),
             Destination::Sink(_) => None,
         };
         let about = || format!("upstream {}", config.name);

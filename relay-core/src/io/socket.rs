@@ -21,7 +21,7 @@ pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// Over one of the other two.
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<TlsStream<Self>>),
 }
 
 /// An accepted connection on its way to another core's runtime.

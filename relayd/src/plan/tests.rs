@@ -127,7 +127,7 @@ fn pipelines_share_receivers_and_exporters() {
     assert!(plan.about.iter().all(|about| about.held_bytes_max == core_limits::HELD_BYTES_MAX / 3));
     assert_eq!(plan.receivers[0].upstreams, names);
     assert_eq!(plan.receivers[1].upstreams, ["otlp@traces/b"]);
-    assert!(plan.receivers[1].listen.ip().is_unspecified());
+    assert!(plan.receivers[1].listen.tcp().unwrap().ip().is_unspecified());
 }
 
 /// Guarantee: what certainly goes round is refused, what may lead elsewhere is not.
