@@ -27,6 +27,8 @@ pub mod otlp;
 
 pub mod edit;
 
+pub mod json;
+
 pub mod grpc;
 
 pub mod http2;
@@ -46,5 +48,7 @@ mod relay;
 #[cfg(feature = "io")]
 pub mod stats;
 
+#[cfg(feature = "io")]
+pub use io::encoding;
 #[cfg(feature = "io")]
 pub use relay::{Relay, RelayBuilder, RelayHandle, StartError, StatsReader, SubmitError};

@@ -207,7 +207,7 @@ fn otlp_upstream(
     grpc.headers = headers.collect();
     grpc.compression = match otlp.compression {
         config::Compression::None => Compression::None,
-        config::Compression::Gzip => Compression::Gzip,
+        config::Compression::Gzip => Compression::GZIP,
     };
     grpc.retry = otlp.retry;
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());

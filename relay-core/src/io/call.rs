@@ -7,12 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::gzip::{self, InflateError};
+use super::core::Counted;
+use super::shared::ReceiverShared;
 use crate::batch::held_bytes;
-use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, TRACE_EXPORT_PATH, parse_timeout};
+use crate::encoding::{Encoding, InflateError, inflate};
+use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, parse_timeout};
 use crate::http2::Fields;
 use crate::limits::{INLINE_COPY_BYTES_MAX, PIECE_COPY_BYTES_MAX};
-use crate::otlp::{FramedRequest, RawRequest};
+use crate::otlp::{FramedRequest, RawRequest, Signal};
 use crate::queue::{Budget, Charge};
 use crate::stats::RejectReason;
 use crate::wire::Segments;
@@ -23,23 +25,35 @@ pub(crate) struct Rejection {
     pub(crate) reason: RejectReason,
     pub(crate) status: Status,
     /// Items of the request, when they are known.
-    pub(crate) items: u64,
+    pub(crate) counted: Option<Counted>,
     /// Answer with this HTTP status: the caller does not speak gRPC.
     pub(crate) http: Option<StatusCode>,
 }
 
 impl Rejection {
     pub(crate) fn new(reason: RejectReason, code: Code, message: impl Into<String>) -> Self {
-        Self { reason, status: Status::new(code, message.into()), items: 0, http: None }
+        Self { reason, status: Status::new(code, message.into()), counted: None, http: None }
     }
 
     /// The relay is full: the sender shall come back (OTLP/gRPC, "Throttling").
-    pub(crate) fn full(reason: RejectReason, items: u64) -> Self {
+    pub(crate) fn full(reason: RejectReason, counted: Counted) -> Self {
         let message = match reason {
             RejectReason::MemoryFull => "relay is out of memory budget; retry later",
             _ => "sending queue is full; retry later",
         };
-        Self { items, ..Self::new(reason, Code::UNAVAILABLE, message) }
+        Self { counted: Some(counted), ..Self::new(reason, Code::UNAVAILABLE, message) }
+    }
+
+    /// Nothing takes requests of this signal here.
+    pub(crate) fn unserved(signal: Signal) -> Self {
+        let message = format!("{} are not served here: no pipeline takes them", signal.name());
+        Self::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message)
+    }
+
+    /// Not a request of this signal.
+    pub(crate) fn malformed(signal: Signal, error: impl std::fmt::Display) -> Self {
+        let message = format!("not an {}: {error}", signal.request());
+        Self::new(RejectReason::Malformed, Code::INVALID_ARGUMENT, message)
     }
 
     /// Whether the sender is asked to come back.
@@ -51,15 +65,16 @@ impl Rejection {
 /// What the headers of an acceptable call say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
-    gzip: bool,
+    signal: Signal,
+    encoding: Option<Encoding>,
     timeout: Option<Duration>,
 }
 
 /// So much of an unknown path is repeated to whoever asked for it, in bytes.
 const PATH_SAID_BYTES_MAX: usize = 128;
 
-/// Judges the headers of a call, in one pass over them.
-pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
+/// Judges the headers of a call to `receiver`, in one pass over them.
+pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accepted, Rejection> {
     let (mut method, mut path, mut content_type) = (&b""[..], &b""[..], &b""[..]);
     let (mut encoding, mut timeout) = (&b""[..], None);
     for (name, value) in fields.iter() {
@@ -78,29 +93,28 @@ pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
     if !is_grpc(content_type) {
         return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
     }
-    if path != TRACE_EXPORT_PATH.as_bytes() {
+    let signal = Signal::ALL.into_iter().find(|signal| path == signal.grpc_path().as_bytes());
+    let Some(signal) = signal else {
         // It goes into the answer, percent-encoded.
         let path = String::from_utf8_lossy(path.get(..PATH_SAID_BYTES_MAX).unwrap_or(path));
-        let message = format!("{path} is not served here; {TRACE_EXPORT_PATH} is");
+        let message = format!("{path} is not served here; {} is", Signal::Traces.grpc_path());
         return Err(Rejection::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message));
-    }
-    let gzip = match encoding {
-        b"" | b"identity" => false,
-        b"gzip" => true,
-        other => {
-            let other = String::from_utf8_lossy(other);
-            let message = format!("grpc-encoding {other:?} is not supported; use gzip");
-            return Err(Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, message));
-        }
     };
-    Ok(Accepted { gzip, timeout })
+    if receiver.routes(signal).is_empty() {
+        return Err(Rejection::unserved(signal));
+    }
+    let encoding = Encoding::from_grpc(encoding).map_err(|error| {
+        Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, error.to_string())
+    })?;
+    Ok(Accepted { signal, encoding, timeout })
 }
 
 /// A call whose headers were accepted; its body may still be arriving.
 #[derive(Debug)]
 pub(crate) struct Call {
+    signal: Signal,
     assembler: MessageAssembler,
-    gzip: bool,
+    encoding: Option<Encoding>,
     message_bytes_max: usize,
     /// The sender's own deadline (`grpc-timeout`), if it has one.
     pub(crate) timeout: Option<Duration>,
@@ -115,8 +129,9 @@ impl Call {
     /// A call with acceptable headers.
     pub(crate) fn new(headers: &Accepted, bytes_max: usize) -> Self {
         Self {
+            signal: headers.signal,
             assembler: MessageAssembler::new(bytes_max),
-            gzip: headers.gzip,
+            encoding: headers.encoding,
             message_bytes_max: bytes_max,
             timeout: headers.timeout,
             charge: None,
@@ -158,30 +173,27 @@ impl Call {
     /// The request, when the body is complete.
     pub(crate) fn finish(self) -> Result<FramedRequest, Rejection> {
         let message = self.assembler.finish().map_err(|error| message_rejection(&error))?;
-        let body = decompress(message, self.gzip, self.message_bytes_max)?;
-        RawRequest::new(body).frame().map_err(|error| {
-            let message = format!("not an ExportTraceServiceRequest: {error}");
-            Rejection::new(RejectReason::Malformed, Code::INVALID_ARGUMENT, message)
-        })
+        let body = decompress(message, self.encoding, self.message_bytes_max)?;
+        RawRequest::new(body).frame(self.signal).map_err(|error| Rejection::malformed(self.signal, error))
     }
 }
 
-fn decompress(message: Message, gzip: bool, bytes_max: usize) -> Result<Segments, Rejection> {
+fn decompress(message: Message, encoding: Option<Encoding>, bytes_max: usize) -> Result<Segments, Rejection> {
     if !message.compressed {
         return Ok(message.body);
     }
-    if !gzip {
+    let Some(encoding) = encoding else {
         // gRPC core, "Compression": the flag without an encoding is an internal error of the caller.
         let message = "compressed flag is set, but there is no grpc-encoding";
         return Err(Rejection::new(RejectReason::GrpcMessage, Code::INTERNAL, message));
-    }
-    let inflated = gzip::inflate(message.body.into(), bytes_max);
+    };
+    let inflated = inflate(encoding, message.body.into(), bytes_max);
     inflated.map(Segments::from).map_err(|error| match &error {
         InflateError::TooLarge(_) => {
             Rejection::new(RejectReason::TooLarge, Code::RESOURCE_EXHAUSTED, error.to_string())
         }
-        InflateError::NotGzip(_) => {
-            Rejection::new(RejectReason::Gzip, Code::INVALID_ARGUMENT, error.to_string())
+        InflateError::NotEncoded { .. } => {
+            Rejection::new(RejectReason::Decompress, Code::INVALID_ARGUMENT, error.to_string())
         }
     })
 }

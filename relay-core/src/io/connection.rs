@@ -22,6 +22,7 @@ use super::socket::Socket;
 use super::tls::accept_tls;
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
+use crate::stats::Transport;
 
 /// Serves `socket` for the receiver of this number until it ends.
 pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
@@ -266,7 +267,7 @@ struct OpenConnection(Rc<Core>);
 
 impl OpenConnection {
     fn new(core: &Rc<Core>, receiver: usize) -> Self {
-        if let Some(counters) = core.receiver_counters(receiver) {
+        if let Some(counters) = core.receiver_counters(receiver, Transport::Grpc) {
             counters.connections.add(1);
         }
         Self(Rc::clone(core))

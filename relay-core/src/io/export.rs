@@ -11,11 +11,11 @@ use super::link::Link;
 use crate::batch::{Rope, RopeReader};
 use crate::config::{Compression, GrpcConfig};
 use crate::grpc::{
-    Code, ExportResponse, MessageAssembler, Status, TRACE_EXPORT_PATH, decode_message, format_timeout,
-    prefix, retry_delay,
+    Code, ExportResponse, MessageAssembler, Status, decode_message, format_timeout, prefix, retry_delay,
 };
 use crate::http2::{Answer, Ended, RequestHead};
 use crate::limits::UPSTREAM_RESPONSE_BYTES_MAX;
+use crate::otlp::Signal;
 use crate::upstream::Outcome;
 
 /// The body of a call as it is written: the message's prefix, then the rope as it is.
@@ -25,13 +25,15 @@ pub(crate) type Body = Chain<Bytes, RopeReader>;
 const USER_AGENT_VALUE: &str =
     concat!("relayd/", env!("CARGO_PKG_VERSION"), " OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"));
 
-/// A header that was configured and is none.
+/// What was configured and cannot be said in a call's headers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TemplateError {
     #[error("header {0:?} is not a valid name or has a value that is not valid")]
     Header(String),
     #[error("{0:?} is not a valid authority of a URI")]
     Authority(String),
+    #[error("gRPC has no name for the compression {0:?}")]
+    Compression(Compression),
 }
 
 /// What all calls to one upstream have in common; made once.
@@ -42,22 +44,23 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub(crate) fn new(config: &GrpcConfig) -> Result<Self, TemplateError> {
+    pub(crate) fn new(config: &GrpcConfig, signal: Signal) -> Result<Self, TemplateError> {
         let authority = config.endpoint.authority();
         if Authority::try_from(authority.as_str()).is_err() {
             return Err(TemplateError::Authority(authority));
         }
         let timeout = format_timeout(config.timeout);
         let mut shared = vec![
-            (":path", TRACE_EXPORT_PATH),
+            (":path", signal.grpc_path()),
             (":authority", &authority),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
             ("user-agent", USER_AGENT_VALUE),
             ("grpc-timeout", &timeout),
         ];
-        if config.compression == Compression::Gzip {
-            shared.push(("grpc-encoding", "gzip"));
+        if config.compression != Compression::None {
+            let encoding = config.compression.grpc_name();
+            shared.push(("grpc-encoding", encoding.ok_or(TemplateError::Compression(config.compression))?));
         }
         let mut secret = Vec::with_capacity(config.headers.len());
         for (name, value) in &config.headers {
@@ -77,7 +80,7 @@ impl Template {
 
 /// Sends `message` as one call and reads the answer. Takes as long as the upstream does: the caller bounds it.
 pub(crate) async fn export(link: &Rc<Link>, template: &Template, message: &Rope) -> Outcome {
-    let Some(prefix) = prefix(template.compression == Compression::Gzip, message.len()) else {
+    let Some(prefix) = prefix(template.compression != Compression::None, message.len()) else {
         return refused(Code::RESOURCE_EXHAUSTED, "message length too large for gRPC".to_owned());
     };
     let body = Bytes::copy_from_slice(&prefix).chain(message.reader());
@@ -101,7 +104,7 @@ fn outcome(answer: Answer) -> Outcome {
     }
     // A body that cannot be read says nothing about partial success; the status stands.
     let partial = read_message(answer.body).and_then(|response| response.partial_success).unwrap_or_default();
-    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    let rejected = u64::try_from(partial.rejected_items).unwrap_or(0);
     Outcome::Accepted { rejected, message: partial.error_message }
 }
 

@@ -70,7 +70,7 @@ fn keys_of_the_exporter_arrive() {
     let (upstream, grpc) = (&plan.upstreams[0], grpc(&plan));
     assert_eq!((upstream.calls_max, upstream.queue), (3, QueueLimit::Items(7)));
     assert_eq!((upstream.on_full, upstream.wait_for_result), (OnFull::Block, true));
-    assert_eq!((grpc.timeout, grpc.compression), (CALL_TIMEOUT_NONE, Compression::Gzip));
+    assert_eq!((grpc.timeout, grpc.compression), (CALL_TIMEOUT_NONE, Compression::GZIP));
     assert_eq!(grpc.headers, [("x-token".to_owned(), "s3".to_owned())]);
     assert!(!grpc.retry.enabled);
     assert_eq!((grpc.retry.initial_interval, grpc.retry.max_elapsed_time), (Duration::from_secs(1), None));

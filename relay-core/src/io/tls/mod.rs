@@ -27,6 +27,9 @@ use crate::config::TlsVersion;
 /// ALPN protocol of HTTP/2 (RFC 9113 section 3.2).
 pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
 
+/// ALPN protocol of HTTP/1.1 (RFC 7301 section 6).
+pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
