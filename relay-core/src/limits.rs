@@ -169,10 +169,10 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Time for a sender to finish the HTTP/2 preface and settings, and before that for its TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// TLS handshakes of senders at a time, per receiver; others wait for their turn. One that stalls may hold 64 KiB, the longest
-/// ClientHello: without a bound, connections that only begin would take more memory than the data. On a local network a
-/// handshake takes some milliseconds, so this many are tens of thousands per second.
-pub const TLS_HANDSHAKES_MAX: usize = 256;
+/// TLS handshakes of senders at a time, per receiver; others wait for their turn, up to [`HANDSHAKE_TIMEOUT`]. One that
+/// stalls may hold 64 KiB, the longest ClientHello: without a bound, connections that only begin would take more memory than the
+/// data. A handshake takes some milliseconds, so this many do not slow down senders that all come back at once.
+pub const TLS_HANDSHAKES_MAX: usize = 1024;
 
 /// Time between two looks, at handshakes, whether a file of certificates or keys has changed. A look is a few `stat`s, and
 /// kubelet itself brings a changed secret within about a minute: the new one is in use soon after it is there, and far
@@ -192,6 +192,12 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the head of an OTLP/HTTP request to arrive, also the time that a connection is kept without one: as long as the idle
 /// connections of common clients (otel-go's transport: 90 s) would be useful, far shorter than a leak matters.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is read of a connection to see which protocol it speaks, in bytes: the head of most requests.
+pub const HTTP_HEAD_READ_BYTES: usize = 1 << 10;
+
+/// JSON requests that wait to be read: browsers and scripts send few.
+pub const JSON_REQUESTS_MAX: usize = 64;
 
 /// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`): the 10 s that otel-go's
 /// exporters give all their attempts together. A call's own shorter deadline wins.

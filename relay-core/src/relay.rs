@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::batch::Receipt;
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
-use crate::io::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsServer};
+use crate::io::tls::TlsServer;
+use crate::io::transcode::Transcoder;
 use crate::io::{affinity, clock, core, listener};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
@@ -100,8 +101,8 @@ pub enum StartError {
         /// What is wrong, and with which file.
         message: String,
     },
-    /// A core's thread cannot be started.
-    #[error("cannot start a core's thread: {0}")]
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
@@ -174,6 +175,8 @@ impl RelayBuilder {
         let upstreams = make_upstreams(&self.upstreams, cores, self.budget())?;
         let linger = self.upstreams.iter().map(|upstream| upstream.linger).min().unwrap_or_default();
         let gather_pause = self.gather_pause.min(linger);
+        let serves_http = self.receivers.iter().any(|receiver| receiver.http.is_some());
+        let transcoder = serves_http.then(Transcoder::start).transpose().map_err(StartError::Thread)?;
         let (receivers, listeners) = self.bind(cores)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
@@ -186,6 +189,7 @@ impl RelayBuilder {
             cores: inboxes.into_iter().map(core_shared).collect(),
             gather_pause,
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
+            transcoder,
             submitted: ReceiverCounters::default(),
             draining: AtomicBool::new(false),
         });
@@ -216,7 +220,10 @@ impl RelayBuilder {
         let mut bound = (Vec::new(), Vec::new());
         for config in self.receivers {
             let routes = routes(&config, &self.upstreams)?;
-            let tls = make_tls(&config)?;
+            let tls = TlsServer::of_receiver(&config).map_err(|error| StartError::Tls {
+                component: format!("receiver {:?}", config.name),
+                message: error.to_string(),
+            })?;
             let (listener, address) = listener::bind(&config.listen).map_err(|error| StartError::Listen {
                 receiver: config.name.clone(),
                 address: config.listen.clone(),
@@ -257,16 +264,6 @@ fn make_upstreams(
     });
     let upstreams = upstreams.collect::<Result<_, _>>()?;
     Ok((budget, upstreams))
-}
-
-fn make_tls(receiver: &ReceiverConfig) -> Result<Option<TlsServer>, StartError> {
-    let Some(tls) = &receiver.tls else { return Ok(None) };
-    let alpn: &[&[u8]] = if receiver.http.is_some() { &[ALPN_HTTP2, ALPN_HTTP1] } else { &[ALPN_HTTP2] };
-    let made = TlsServer::new(format!("receiver {}", receiver.name), tls, alpn);
-    made.map(Some).map_err(|error| StartError::Tls {
-        component: format!("receiver {:?}", receiver.name),
-        message: error.to_string(),
-    })
 }
 
 type Routes = [Vec<usize>; Signal::ALL.len()];

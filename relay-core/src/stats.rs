@@ -9,8 +9,12 @@ use crate::otlp::Signal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RejectReason {
+    /// The connection or the body ended before the body was whole.
+    BodyCutOff,
     /// The call's body took longer than the bound.
     BodyTimeout,
+    /// A content type that is not OTLP/HTTP's.
+    ContentType,
     /// Not encoded as it says: gzip, zstd and so on.
     Decompress,
     /// The gRPC message prefix or its length is wrong.
@@ -19,6 +23,8 @@ pub enum RejectReason {
     Malformed,
     /// The byte budget is used up.
     MemoryFull,
+    /// A method other than POST, over OTLP/HTTP.
+    Method,
     /// Not gRPC (content type or method).
     NotGrpc,
     /// The queue of an upstream is full.
@@ -35,12 +41,15 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
+        Self::BodyCutOff,
         Self::BodyTimeout,
+        Self::ContentType,
         Self::Decompress,
         Self::GrpcMessage,
         Self::Malformed,
         Self::MemoryFull,
+        Self::Method,
         Self::NotGrpc,
         Self::QueueFull,
         Self::TooLarge,
@@ -53,6 +62,9 @@ impl RejectReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::BodyTimeout => "body_timeout",
+            Self::Method => "method",
+            Self::ContentType => "content_type",
+            Self::BodyCutOff => "body_cut_off",
             Self::Decompress => "decompress",
             Self::GrpcMessage => "grpc_message",
             Self::Malformed => "malformed",
@@ -314,6 +326,7 @@ mod tests {
         let mut stats = ReceiverStats::default();
         counters.add_to(&mut stats);
         assert_eq!(stats.rejected_requests, [1; RejectReason::ALL.len()]);
-        assert_eq!((stats.refused_items(), stats.of(Signal::Logs).refused_items), (22, 22));
+        let refused = 2 * RejectReason::ALL.len() as u64;
+        assert_eq!((stats.refused_items(), stats.of(Signal::Logs).refused_items), (refused, refused));
     }
 }

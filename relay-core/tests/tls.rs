@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay_core::config::{
-    Destination, PemSource, ReceiverConfig, TlsClientConfig, TlsServerConfig, TlsVersion, UpstreamConfig,
+    Destination, HttpConfig, PemSource, ReceiverConfig, TlsClientConfig, TlsServerConfig, TlsVersion,
+    UpstreamConfig,
 };
+use relay_core::limits::HANDSHAKE_TIMEOUT;
 use relay_core::stats::Stats;
 use relay_core::{Relay, RelayHandle, StartError};
 use rustls::pki_types::pem::PemObject;
@@ -221,7 +223,7 @@ fn a_sender_that_cannot_prove_itself_is_not_served() {
             let identity = identity.as_ref().map(Pair::inline);
             let (_, second) =
                 Chain::start(server, TlsClientConfig { identity, ..client(&ca) }).assert_refused();
-            assert_eq!(second.receivers[0].accepted_requests, 0);
+            assert_eq!(second.receivers[0].accepted_requests(), 0);
         }
     }
 }
@@ -462,6 +464,31 @@ fn a_start_with_unusable_files_says_which() {
     assert!(error.contains("upstream \"otlp\"") && error.contains("not a name"), "{error}");
 }
 
+/// OTLP/HTTP on the same port: ALPN chooses, and a request over HTTP/1.1 is relayed.
+#[test]
+fn http_is_served_over_tls() {
+    let (ca, collector) = (Authority::new("ca"), Collector::start(Script::ok()));
+    let mut receiver = ReceiverConfig::new("otlp", loopback());
+    (receiver.tls, receiver.http) = (Some(server(&ca.sign(&[HOST]))), Some(HttpConfig::default()));
+    let relay =
+        Relay::builder().receiver(receiver).upstream(upstream(collector.addr())).cores(1).start().unwrap();
+    assert_eq!(shake_hands(endpoint(&relay), &["http/1.1"]).unwrap().1.as_deref(), Some(&b"http/1.1"[..]));
+    assert_eq!(shake_hands(endpoint(&relay), &["http/1.1", "h2"]).unwrap().1.as_deref(), Some(&b"h2"[..]));
+    let message = encoded(500, 1);
+    let mut stream = bare_client(endpoint(&relay), &["http/1.1"]).unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\n\
+         content-length: {}\r\n\r\n",
+        message.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&message).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+    assert_eq!(settled(&drain(relay, SOON)).delivered, 500);
+}
+
 /// A sender that closes its side is answered to the end, with TLS's own goodbye.
 #[test]
 fn an_answered_connection_ends_with_close_notify() {
@@ -476,5 +503,22 @@ fn an_answered_connection_ends_with_close_notify() {
     // Without close_notify this is an error (a truncated connection).
     stream.read_to_end(&mut answer).unwrap();
     assert_eq!(answer[3], frames::SETTINGS);
+    drain(relay, SOON);
+}
+
+/// Peers that say nothing, or only the beginning of a hello, are closed in time and counted; meanwhile others are served.
+#[test]
+fn stalled_handshakes_are_ended() {
+    let ca = Authority::new("ca");
+    let relay = tls_relay(server(&ca.sign(&[HOST])), upstream(nobody())).unwrap();
+    let mut silent = frames::open(endpoint(&relay));
+    let mut stalled = frames::open(endpoint(&relay));
+    stalled.write_all(&[22, 3, 1, 2, 0, 1, 0]).unwrap();
+    shake_hands(endpoint(&relay), &["h2"]).unwrap();
+    for peer in [&mut silent, &mut stalled] {
+        peer.set_read_timeout(Some(HANDSHAKE_TIMEOUT + SOON)).unwrap();
+        assert!(frames::is_ended(peer));
+    }
+    assert_eq!(relay.stats().receivers[0].tls_handshake_failures, 2);
     drain(relay, SOON);
 }

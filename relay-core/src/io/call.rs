@@ -187,8 +187,12 @@ fn decompress(message: Message, encoding: Option<Encoding>, bytes_max: usize) ->
         let message = "compressed flag is set, but there is no grpc-encoding";
         return Err(Rejection::new(RejectReason::GrpcMessage, Code::INTERNAL, message));
     };
-    let inflated = inflate(encoding, message.body.into(), bytes_max);
-    inflated.map(Segments::from).map_err(|error| match &error {
+    inflated(encoding, message.body, bytes_max)
+}
+
+/// What `body` is when its encoding is undone, of at most `bytes_max` bytes.
+pub(crate) fn inflated(encoding: Encoding, body: Segments, bytes_max: usize) -> Result<Segments, Rejection> {
+    inflate(encoding, body.into(), bytes_max).map(Segments::from).map_err(|error| match &error {
         InflateError::TooLarge(_) => {
             Rejection::new(RejectReason::TooLarge, Code::RESOURCE_EXHAUSTED, error.to_string())
         }

@@ -216,10 +216,16 @@ async fn connect(channel: &Channel) -> io::Result<(Rc<Link>, JoinHandle<String>)
     // Not a task of its own yet: what is dropped here, at a timeout, closes the socket.
     let mut driver = Box::pin(driver);
     tokio::select! {
-        settled = link.settled() => settled.map_err(io::Error::other)?,
-        cause = &mut driver => return Err(io::Error::other(cause)),
+        settled = link.settled() => settled.map_err(|cause| not_settled(channel, &cause))?,
+        cause = &mut driver => return Err(not_settled(channel, &cause)),
     }
     Ok((link, tokio::task::spawn_local(driver)))
+}
+
+/// What an operator can do about an upstream that does not begin to speak HTTP/2.
+fn not_settled(channel: &Channel, cause: &str) -> io::Error {
+    let hint = if channel.upstream.tls.is_none() { " (does it want TLS?)" } else { "" };
+    io::Error::other(format!("the upstream has not begun to speak HTTP/2{hint}: {cause}"))
 }
 
 fn log_failure(channel: &Channel, error: &str) {

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::export::{Template, TemplateError};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
+use super::transcode::Transcoder;
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
 use crate::config::{
     BatchSink, Destination, GrpcConfig, ListenAddress, QueueLimit, ReceiverConfig, UpstreamConfig,
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) waiting: Arc<Budget>,
     /// Requests handed in by the embedding service.
     pub(crate) submitted: ReceiverCounters,
+    /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
+    pub(crate) transcoder: Option<Transcoder>,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }

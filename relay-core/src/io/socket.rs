@@ -72,6 +72,19 @@ impl Socket {
         }
     }
 
+    /// Resolves when there is something to read, if only the end.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+            // It may hold something already; only a read can tell.
+            Self::Tls(_) => Ok(()),
+        }
+    }
+
     /// The protocol that was agreed on by ALPN (RFC 7301), for example `h2`; `None` without TLS or without ALPN.
     #[expect(dead_code, reason = "told to whoever speaks more than one protocol over a connection")]
     pub(crate) fn alpn(&self) -> Option<&[u8]> {

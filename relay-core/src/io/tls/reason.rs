@@ -11,6 +11,7 @@ pub(super) fn words(error: &io::Error, peer: &str) -> String {
             io::ErrorKind::UnexpectedEof => {
                 format!("the {peer} ended the connection during the TLS handshake")
             }
+            io::ErrorKind::TimedOut => format!("the {peer} did not finish the TLS handshake in time"),
             _ => format!("TLS handshake: {error}"),
         };
     };

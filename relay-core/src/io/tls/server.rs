@@ -7,14 +7,15 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use super::pem;
 use super::reason::words;
 use super::reload::Reloading;
 use super::verify::client_verifier;
-use super::{TlsError, provider, versions};
-use crate::config::{PemSource, TlsServerConfig};
+use super::{ALPN_HTTP1, ALPN_HTTP2, TlsError, provider, versions};
+use crate::config::{PemSource, ReceiverConfig, TlsServerConfig};
 use crate::io::core::Core;
 use crate::io::sender::Phase;
 use crate::io::socket::Socket;
@@ -29,11 +30,21 @@ pub(crate) struct TlsServer {
 }
 
 impl TlsServer {
-    /// Reads everything for the first time. `about` names the receiver in logs; `alpn` are the protocols served, best first.
+    /// Of a receiver that speaks TLS; reads everything for the first time.
     ///
     /// # Errors
     /// Which source cannot be used, and why.
-    pub(crate) fn new(
+    pub(crate) fn of_receiver(receiver: &ReceiverConfig) -> Result<Option<Self>, TlsError> {
+        let Some(tls) = &receiver.tls else { return Ok(None) };
+        let alpn: &[&[u8]] = match (receiver.grpc, &receiver.http) {
+            (true, None) => &[ALPN_HTTP2],
+            _ => &[ALPN_HTTP2, ALPN_HTTP1],
+        };
+        Self::new(format!("receiver {}", receiver.name), tls, alpn).map(Some)
+    }
+
+    /// `about` names the receiver in logs; `alpn` are the protocols served, best first.
+    fn new(
         about: String,
         config: &TlsServerConfig,
         alpn: &'static [&'static [u8]],
@@ -56,10 +67,19 @@ impl TlsServer {
         &self.config.counters
     }
 
-    /// `None` for a peer that left before it said anything.
+    /// `None` for a peer that left before it said hello.
     async fn accept(&self, socket: Socket) -> io::Result<Option<Socket>> {
-        // Never closed.
-        let _turn = self.handshakes.acquire().await.ok();
+        let turn = async {
+            // Who says nothing (connections that a load balancer opens ahead) takes no turn of others.
+            socket.readable().await?;
+            // An error would mean that it was closed, which it never is.
+            Ok::<_, io::Error>(self.handshakes.acquire().await.ok())
+        };
+        let _turn = timeout(HANDSHAKE_TIMEOUT, turn).await??;
+        timeout(HANDSHAKE_TIMEOUT, self.shake_hands(socket)).await?
+    }
+
+    async fn shake_hands(&self, socket: Socket) -> io::Result<Option<Socket>> {
         let hello = match LazyConfigAcceptor::new(Acceptor::default(), socket).await {
             Ok(hello) => hello,
             Err(error) if left(&error) => return Ok(None),
@@ -107,15 +127,14 @@ async fn shake_hands(
 ) -> Result<Socket, ()> {
     let mut phase = core.phase.clone();
     let accepted = tokio::select! {
-        accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)) => accepted,
+        accepted = tls.accept(socket) => accepted,
         _ = phase.wait_for(|phase| *phase != Phase::Running) => return Err(()),
     };
     let reason = match accepted {
-        Ok(Ok(Some(socket))) => return Ok(socket),
+        Ok(Some(socket)) => return Ok(socket),
         // A probe of the port (they do so all day).
-        Ok(Ok(None)) => return Err(()),
-        Ok(Err(error)) => words(&error, "sender"),
-        Err(_) => "the sender did not finish the TLS handshake in time".to_owned(),
+        Ok(None) => return Err(()),
+        Err(error) => words(&error, "sender"),
     };
     tls.counters().handshake_failures.add(1);
     if let Some(left_out) = core.log_limit().allow(receiver, "tls") {
