@@ -141,10 +141,8 @@ pub struct ReceiverStats {
     pub rejected_requests: [u64; RejectReason::ALL.len()],
     /// Connections accepted.
     pub connections: u64,
-    /// TLS handshakes of senders that failed.
-    pub tls_handshake_failures: u64,
-    /// Looks at changed certificate files that could not be taken into use; the old ones stay.
-    pub tls_reload_failures: u64,
+    /// Its TLS, if it speaks that; of a receiver with both transports only with the first, because a handshake comes before either.
+    pub tls: Option<TlsStats>,
 }
 
 impl ReceiverStats {
@@ -202,10 +200,19 @@ pub struct UpstreamStats {
     pub batch_items: u64,
     /// Sum of the bytes of sealed batches.
     pub batch_bytes: u64,
-    /// TLS handshakes with it that failed.
-    pub tls_handshake_failures: u64,
+    /// TLS with it, if that is spoken.
+    pub tls: Option<TlsStats>,
+}
+
+/// TLS of one receiver or upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsStats {
+    /// Handshakes that failed.
+    pub handshake_failures: u64,
     /// Looks at changed certificate files that could not be taken into use; the old ones stay.
-    pub tls_reload_failures: u64,
+    pub reload_failures: u64,
+    /// When our own certificate ends, in seconds since 1970; `None` without one.
+    pub not_after_unix_seconds: Option<u64>,
 }
 
 /// A counter that one core writes and anybody reads.

@@ -49,13 +49,13 @@ impl Chain {
         assert_eq!(settled(&drain(self.first, SOON)).delivered, 100);
         let stats = drain(self.second, SOON);
         assert_eq!((settled(&stats).delivered, self.collector.span_count()), (100, 100));
-        assert_eq!(stats.receivers[0].tls_handshake_failures, 0);
+        assert_eq!(stats.receivers[0].tls.unwrap().handshake_failures, 0);
     }
 
     /// Sends into the first, which must not get it through; the stats of both when the second has refused a handshake.
     fn assert_refused(self) -> (Stats, Stats) {
         assert_ok(&send_all(endpoint(&self.first), [encoded(1, 1)]));
-        wait_until(|| self.second.stats().receivers[0].tls_handshake_failures > 0);
+        wait_until(|| self.second.stats().receivers[0].tls.unwrap().handshake_failures > 0);
         let first = drain(self.first, Duration::ZERO);
         assert_eq!((self.collector.span_count(), first.upstreams[0].items.delivered), (0, 0));
         (first, drain(self.second, SOON))
@@ -174,7 +174,7 @@ fn an_upstream_that_cannot_prove_itself_gets_nothing() {
     let bad = [other.sign(&[HOST]), ca.sign_expired(&[HOST]), ca.sign(&["collector.internal"])];
     for pair in bad {
         let (first, _) = Chain::start(server(&pair), client(&ca)).assert_refused();
-        assert!(first.upstreams[0].tls_handshake_failures > 0);
+        assert!(first.upstreams[0].tls.unwrap().handshake_failures > 0);
         assert_eq!(first.upstreams[0].connects, 0);
     }
 }
@@ -243,7 +243,7 @@ fn peers_that_speak_something_else_are_closed() {
     let ca = Authority::new("ca");
     let chain = Chain::start(server(&ca.sign(&[HOST])), client(&ca));
     let (tls, plain) = (endpoint(&chain.second), endpoint(&chain.first));
-    let failures = || chain.second.stats().receivers[0].tls_handshake_failures;
+    let failures = || chain.second.stats().receivers[0].tls.unwrap().handshake_failures;
 
     let mut plaintext = frames::connect(tls);
     assert!(frames::is_ended(&mut plaintext));
@@ -276,7 +276,7 @@ fn tls_to_a_plaintext_upstream_gets_nothing_through() {
     let collector = Collector::start(Script::ok());
     let relay = builder(tls_upstream(collector.addr(), client(&Authority::new("ca")))).start().unwrap();
     assert_ok(&send_all(endpoint(&relay), [encoded(1, 1)]));
-    wait_until(|| relay.stats().upstreams[0].tls_handshake_failures > 0);
+    wait_until(|| relay.stats().upstreams[0].tls.unwrap().handshake_failures > 0);
     let stats = drain(relay, Duration::ZERO);
     assert_eq!((stats.upstreams[0].items.delivered, collector.call_count()), (0, 0));
 }
@@ -289,7 +289,7 @@ fn plaintext_to_a_tls_upstream_gets_nothing_through() {
     let second = tls_relay(server(&ca.sign(&[HOST])), upstream(collector.addr())).unwrap();
     let first = builder(upstream(endpoint(&second))).start().unwrap();
     assert_ok(&send_all(endpoint(&first), [encoded(1, 1)]));
-    wait_until(|| second.stats().receivers[0].tls_handshake_failures > 0);
+    wait_until(|| second.stats().receivers[0].tls.unwrap().handshake_failures > 0);
     assert_eq!(drain(first, Duration::ZERO).upstreams[0].items.delivered, 0);
     assert_eq!(settled(&drain(second, SOON)).delivered, 0);
 }
@@ -338,7 +338,11 @@ fn a_rotation_under_load_loses_nothing() {
     for relay in [second, restless] {
         let stats = drain(relay, SOON);
         let receiver = &stats.receivers[0];
-        assert_eq!((receiver.tls_handshake_failures, receiver.tls_reload_failures), (0, 0), "{receiver:?}");
+        assert_eq!(
+            (receiver.tls.unwrap().handshake_failures, receiver.tls.unwrap().reload_failures),
+            (0, 0),
+            "{receiver:?}"
+        );
     }
     assert!(collector.span_count() as u64 >= sent);
 }
@@ -347,7 +351,7 @@ fn a_rotation_under_load_loses_nothing() {
 #[test]
 fn a_broken_rotation_keeps_the_old_certificate() {
     let (ca, dir) = (Authority::new("ca"), Dir::new());
-    let (old, new) = (ca.sign(&[HOST]), ca.sign(&[HOST]));
+    let (old, new) = (ca.sign_until(2030, &[HOST]), ca.sign_until(2050, &[HOST]));
     old.write(&dir.path("old"));
     new.write(&dir.path("new"));
     Pair { certificate: "garbage".into(), key: "garbage".into() }.write(&dir.path("garbage"));
@@ -359,14 +363,17 @@ fn a_broken_rotation_keeps_the_old_certificate() {
     };
     let relay = tls_relay(server, upstream(nobody())).unwrap();
     let addr = endpoint(&relay);
+    let ends = || relay.stats().receivers[0].tls.unwrap().not_after_unix_seconds;
+    assert_eq!(ends(), Some(1_893_456_000));
     for (round, bad) in ["garbage", "mismatch", "missing"].into_iter().enumerate() {
         dir.link("..data", bad);
         assert_eq!(shake_hands(addr, &["h2"]).unwrap().0, der(&old), "{bad}");
-        let failures = relay.stats().receivers[0].tls_reload_failures;
+        let failures = relay.stats().receivers[0].tls.unwrap().reload_failures;
         assert_eq!(failures, round as u64 + 1, "{bad}");
     }
     dir.link("..data", "new");
     assert_eq!(shake_hands(addr, &["h2"]).unwrap().0, der(&new));
+    assert_eq!(ends(), Some(2_524_608_000), "of the one in use now");
     drain(relay, SOON);
 }
 
@@ -386,7 +393,7 @@ fn a_client_takes_new_files_into_use() {
     };
     let chain = Chain::start(server, client);
     assert_ok(&send_all(endpoint(&chain.first), [encoded(3, 1)]));
-    wait_until(|| chain.second.stats().receivers[0].tls_handshake_failures > 0);
+    wait_until(|| chain.second.stats().receivers[0].tls.unwrap().handshake_failures > 0);
     dir.link("..data", "right");
     assert_eq!(chain.collector.wait_for_spans(3, SOON), 3);
     assert_eq!(settled(&drain(chain.first, SOON)).delivered, 3);
@@ -519,6 +526,6 @@ fn stalled_handshakes_are_ended() {
         peer.set_read_timeout(Some(HANDSHAKE_TIMEOUT + SOON)).unwrap();
         assert!(frames::is_ended(peer));
     }
-    assert_eq!(relay.stats().receivers[0].tls_handshake_failures, 2);
+    assert_eq!(relay.stats().receivers[0].tls.unwrap().handshake_failures, 2);
     drain(relay, SOON);
 }

@@ -185,10 +185,7 @@ impl UpstreamShared {
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
-        if let Some(tls) = &self.tls {
-            stats.tls_handshake_failures = tls.counters().handshake_failures.get();
-            stats.tls_reload_failures = tls.counters().reload_failures.get();
-        }
+        stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats
     }
 }
@@ -213,10 +210,9 @@ impl Shared {
             let grpc = receiver.config.grpc.then(|| receiver.stats(Transport::Grpc));
             let http = receiver.config.http.is_some().then(|| receiver.stats(Transport::Http));
             let mut stats: Vec<ReceiverStats> = grpc.into_iter().chain(http).collect();
-            // A handshake fails before it is known what would be spoken: counted with the first.
-            if let (Some(first), Some(tls)) = (stats.first_mut(), &receiver.tls) {
-                first.tls_handshake_failures = tls.counters().handshake_failures.get();
-                first.tls_reload_failures = tls.counters().reload_failures.get();
+            // A handshake comes before it is known what will be spoken: shown with the first.
+            if let Some(first) = stats.first_mut() {
+                first.tls = receiver.tls.as_ref().map(TlsServer::stats);
             }
             stats
         });

@@ -86,6 +86,13 @@ impl Authority {
         self.sign_params(params(names))
     }
 
+    /// One that ends with the beginning of this year.
+    pub(crate) fn sign_until(&self, year: i32, names: &[&str]) -> Pair {
+        let mut params = params(names);
+        params.not_after = date_time_ymd(year, 1, 1);
+        self.sign_params(params)
+    }
+
     /// One that has expired.
     pub(crate) fn sign_expired(&self, names: &[&str]) -> Pair {
         self.sign_params(expired(params(names)))

@@ -10,12 +10,12 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::pem;
 use super::reason::words;
-use super::reload::Reloading;
-use super::verify::{any_server, server_verifier};
+use super::reload::{Made, Reloading};
+use super::verify::{any_server, not_after_unix_seconds, server_verifier};
 use super::{TlsError, provider, versions};
 use crate::config::TlsClientConfig;
 use crate::io::socket::Socket;
-use crate::stats::TlsCounters;
+use crate::stats::TlsStats;
 
 /// What an upstream is shaken hands with. Seen by all cores.
 #[derive(Debug)]
@@ -46,9 +46,9 @@ impl TlsDialer {
         Ok(Self { config, name })
     }
 
-    /// What went wrong so far.
-    pub(crate) fn counters(&self) -> &TlsCounters {
-        &self.config.counters
+    /// How it is.
+    pub(crate) fn stats(&self) -> TlsStats {
+        self.config.stats()
     }
 
     /// Shakes hands over a connected socket with `host`, a name or an address.
@@ -58,7 +58,7 @@ impl TlsDialer {
     pub(crate) async fn connect(&self, host: &str, socket: Socket) -> io::Result<Socket> {
         let connected = self.shake_hands(host, socket).await;
         if connected.is_err() {
-            self.counters().handshake_failures.add(1);
+            self.config.counters.handshake_failures.add(1);
         }
         connected
     }
@@ -80,7 +80,7 @@ fn server_name(text: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(text.to_owned()).map_err(|_| TlsError::ServerName(text.to_owned()))
 }
 
-fn build(config: &TlsClientConfig, alpn: &[&[u8]]) -> Result<ClientConfig, TlsError> {
+fn build(config: &TlsClientConfig, alpn: &[&[u8]]) -> Result<Made<ClientConfig>, TlsError> {
     let verifier = if config.insecure_skip_verify {
         any_server()
     } else {
@@ -90,14 +90,16 @@ fn build(config: &TlsClientConfig, alpn: &[&[u8]]) -> Result<ClientConfig, TlsEr
         .with_protocol_versions(&versions(config.min_version, config.max_version)?)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
+    let mut ends = None;
     let mut built = match &config.identity {
         Some(identity) => {
             let (chain, key) = pem::identity(identity)?;
+            ends = chain.first().and_then(not_after_unix_seconds);
             let built = builder.with_client_auth_cert(chain, key);
             built.map_err(|error| TlsError::identity(identity, error))?
         }
         None => builder.with_no_client_auth(),
     };
     built.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(built)
+    Ok(Made { config: Arc::new(built), not_after_unix_seconds: ends })
 }

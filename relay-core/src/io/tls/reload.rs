@@ -13,12 +13,18 @@ use crate::config::PemSource;
 use crate::io::clock;
 use crate::io::log_limit::LogLimit;
 use crate::limits::TLS_RELOAD_WAIT_MAX;
-use crate::stats::TlsCounters;
+use crate::stats::{TlsCounters, TlsStats};
+
+/// What is made of files: a configuration of rustls, and when its certificate ends.
+pub(super) struct Made<T> {
+    pub(super) config: Arc<T>,
+    pub(super) not_after_unix_seconds: Option<u64>,
+}
 
 /// A `T` that follows its files. Seen by all cores, at handshakes only.
 pub(super) struct Reloading<T> {
     about: String,
-    load: Box<dyn Fn() -> Result<T, TlsError> + Send + Sync>,
+    load: Box<dyn Fn() -> Result<Made<T>, TlsError> + Send + Sync>,
     files: Vec<PathBuf>,
     interval: Duration,
     looking: AtomicBool,
@@ -27,7 +33,7 @@ pub(super) struct Reloading<T> {
 }
 
 struct State<T> {
-    current: Arc<T>,
+    current: Made<T>,
     // What it was made of; None when that is not known or the last look failed: then the next look tries again.
     made_of: Option<Vec<Identity>>,
     next_look: Instant,
@@ -52,7 +58,7 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         about: String,
         sources: &[Option<&PemSource>],
         interval: Duration,
-        load: impl Fn() -> Result<T, TlsError> + Send + Sync + 'static,
+        load: impl Fn() -> Result<Made<T>, TlsError> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, TlsError> {
         let file = |source: &PemSource| match source {
             PemSource::File(path) => Some(path.clone()),
@@ -60,12 +66,8 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         };
         let files: Vec<PathBuf> = sources.iter().flatten().filter_map(|source| file(source)).collect();
         let made_of = Some(files.iter().map(|file| identity(file)).collect());
-        let state = State {
-            current: Arc::new(load()?),
-            made_of,
-            next_look: clock::now() + interval,
-            log: LogLimit::default(),
-        };
+        let state =
+            State { current: load()?, made_of, next_look: clock::now() + interval, log: LogLimit::default() };
         Ok(Arc::new(Self {
             about,
             load: Box::new(load),
@@ -85,7 +87,16 @@ impl<T: Send + Sync + 'static> Reloading<T> {
             // The look ends by itself when this does not wait for it any more.
             tokio::time::timeout(TLS_RELOAD_WAIT_MAX, look).await.ok();
         }
-        Arc::clone(&self.state().current)
+        Arc::clone(&self.state().current.config)
+    }
+
+    /// How it is: what went wrong so far, and when the certificate in use ends.
+    pub(super) fn stats(&self) -> TlsStats {
+        TlsStats {
+            handshake_failures: self.counters.handshake_failures.get(),
+            reload_failures: self.counters.reload_failures.get(),
+            not_after_unix_seconds: self.state().current.not_after_unix_seconds,
+        }
     }
 
     /// Whether a look is due and nobody looks.
@@ -113,7 +124,7 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         state.next_look = clock::now() + self.interval;
         match made {
             Ok(new) => {
-                state.current = Arc::new(new);
+                state.current = new;
                 state.made_of = Some(found);
                 tracing::info!("{}: certificate files have changed and are in use", self.about);
             }
@@ -163,7 +174,9 @@ mod tests {
     fn of(path: &Path, interval: Duration) -> Arc<Reloading<String>> {
         let (source, path) = (PemSource::File(path.to_path_buf()), path.to_path_buf());
         let load = move || match std::fs::read_to_string(&path) {
-            Ok(text) if text != "garbage" => Ok(text),
+            Ok(text) if text != "garbage" => {
+                Ok(Made { config: Arc::new(text), not_after_unix_seconds: None })
+            }
             _ => Err(TlsError::NotPem("file".into())),
         };
         Reloading::new("test".into(), &[Some(&source)], interval, load).unwrap()

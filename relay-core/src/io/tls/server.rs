@@ -12,15 +12,15 @@ use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use super::pem;
 use super::reason::words;
-use super::reload::Reloading;
-use super::verify::client_verifier;
+use super::reload::{Made, Reloading};
+use super::verify::{client_verifier, not_after_unix_seconds};
 use super::{ALPN_HTTP1, ALPN_HTTP2, TlsError, provider, versions};
 use crate::config::{PemSource, ReceiverConfig, TlsServerConfig};
 use crate::io::core::Core;
 use crate::io::sender::Phase;
 use crate::io::socket::Socket;
 use crate::limits::{HANDSHAKE_TIMEOUT, TLS_HANDSHAKES_MAX};
-use crate::stats::TlsCounters;
+use crate::stats::TlsStats;
 
 /// What a receiver shakes hands with. Seen by all cores.
 #[derive(Debug)]
@@ -62,9 +62,9 @@ impl TlsServer {
         Ok(Self { config, handshakes: Semaphore::new(TLS_HANDSHAKES_MAX) })
     }
 
-    /// What went wrong so far.
-    pub(crate) fn counters(&self) -> &TlsCounters {
-        &self.config.counters
+    /// How it is.
+    pub(crate) fn stats(&self) -> TlsStats {
+        self.config.stats()
     }
 
     /// `None` for a peer that left before it said hello.
@@ -95,8 +95,9 @@ fn left(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
-fn build(config: &TlsServerConfig, alpn: &[&[u8]]) -> Result<ServerConfig, TlsError> {
+fn build(config: &TlsServerConfig, alpn: &[&[u8]]) -> Result<Made<ServerConfig>, TlsError> {
     let (chain, key) = pem::identity(&config.identity)?;
+    let not_after_unix_seconds = chain.first().and_then(not_after_unix_seconds);
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&versions(config.min_version, config.max_version)?)?;
     let builder = match &config.client_ca {
@@ -106,7 +107,7 @@ fn build(config: &TlsServerConfig, alpn: &[&[u8]]) -> Result<ServerConfig, TlsEr
     let built = builder.with_single_cert(chain, key);
     let mut built = built.map_err(|error| TlsError::identity(&config.identity, error))?;
     built.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(built)
+    Ok(Made { config: Arc::new(built), not_after_unix_seconds })
 }
 
 /// Shakes hands on a connection that was accepted by the receiver of this number, if that speaks TLS; otherwise gives it back
@@ -136,7 +137,7 @@ async fn shake_hands(
         Ok(None) => return Err(()),
         Err(error) => words(&error, "sender"),
     };
-    tls.counters().handshake_failures.add(1);
+    tls.config.counters.handshake_failures.add(1);
     if let Some(left_out) = core.log_limit().allow(receiver, "tls") {
         let name = core.receiver(receiver).map_or("", |receiver| receiver.config.name.as_str());
         tracing::warn!(receiver = name, left_out, "connection refused: {reason}");

@@ -3,6 +3,7 @@
 //! ends); and `insecure_skip_verify` takes whatever is shown. The signature of the handshake is checked in every case.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -32,6 +33,18 @@ pub(super) fn client_verifier(ca: &PemSource) -> Result<Arc<dyn ClientCertVerifi
     let roots = Arc::new(pem::roots(Some(ca), false)?);
     let by_ca = WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?;
     Ok(Arc::new(Senders { by_ca, own: pem::certificates(ca)? }))
+}
+
+/// When a certificate ends, in seconds since 1970; `None` if it cannot be read. webpki says so of one that has expired, and at the end
+/// of time every one has; it looks at the times before it looks for a CA.
+pub(super) fn not_after_unix_seconds(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let usage = webpki::KeyUsage::server_auth();
+    match certificate.verify_for_usage(&[], &[], &[], end_of_time, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(not_after.as_secs()),
+        _ => None,
+    }
 }
 
 /// Believes every upstream.
