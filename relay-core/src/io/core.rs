@@ -75,6 +75,8 @@ pub(crate) fn run(
         }
     };
     LocalSet::new().block_on(&runtime, work(number, shared, inbox, listeners));
+    // A name that is being resolved, or a file on a disk that hangs, must not hold the end up: their threads are left alone.
+    runtime.shutdown_background();
 }
 
 async fn work(
