@@ -24,5 +24,7 @@ pub(crate) mod log_limit;
 pub(crate) mod reply;
 pub(crate) mod sender;
 pub(crate) mod shared;
+pub(crate) mod socket;
+pub(crate) mod tls;
 pub(crate) mod transcode;
 pub(crate) mod unopened;

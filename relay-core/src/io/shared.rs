@@ -1,16 +1,18 @@
 //! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::export::{Template, TemplateError};
+use super::socket::DetachedSocket;
+use super::tls::{ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
 use crate::batch::{Batch, Encoding, Ledger, Places, ReceiptSender};
 use crate::config::{
-    BatchSink, Destination, GrpcConfig, Passthrough, QueueLimit, ReceiverConfig, UpstreamConfig,
+    BatchSink, Destination, GrpcConfig, ListenAddress, Passthrough, QueueLimit, ReceiverConfig,
+    UpstreamConfig,
 };
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
@@ -21,7 +23,7 @@ use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCo
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A connection that the acceptor hands over, for the receiver of this number.
-    Connection(std::net::TcpStream, usize),
+    Connection(DetachedSocket, usize),
     /// A request of the embedding service, with one receipt per upstream.
     Submit(FramedRequest, Vec<ReceiptSender>),
     /// Stop receiving, send what is held, be done at this time.
@@ -56,7 +58,8 @@ pub(crate) struct CoreShared {
 #[derive(Debug)]
 pub(crate) struct ReceiverShared {
     pub(crate) config: ReceiverConfig,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: ListenAddress,
+    pub(crate) tls: Option<TlsServer>,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
     pub(crate) routes: [Vec<usize>; Signal::ALL.len()],
     /// One for each transport, on each core.
@@ -83,6 +86,15 @@ impl ReceiverShared {
     }
 }
 
+/// Why an upstream cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 /// A destination whose headers were found valid.
 #[derive(Clone)]
 pub(crate) enum RouteConfig {
@@ -103,6 +115,7 @@ impl std::fmt::Debug for RouteConfig {
 pub(crate) struct UpstreamShared {
     pub(crate) config: UpstreamConfig,
     pub(crate) route: RouteConfig,
+    pub(crate) tls: Option<TlsDialer>,
     pub(crate) lanes: Lanes<Batch>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) places: Option<Places>,
@@ -127,7 +140,7 @@ impl UpstreamShared {
         cores: usize,
         budget: &Arc<Budget>,
         share: usize,
-    ) -> Result<Arc<Self>, TemplateError> {
+    ) -> Result<Arc<Self>, UpstreamError> {
         let unopened = config.passthrough != Passthrough::Off;
         let route = match &config.destination {
             Destination::Grpc(grpc) => {
@@ -135,6 +148,12 @@ impl UpstreamShared {
             }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
+        let tls = match &config.destination {
+            Destination::Grpc(grpc) => grpc.tls.as_deref(),
+            Destination::Sink(_) => None,
+        };
+        let about = || format!("upstream {}", config.name);
+        let tls = tls.map(|tls| TlsDialer::new(about(), tls, &[ALPN_HTTP2])).transpose()?;
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(share),
             _ => share,
@@ -155,6 +174,7 @@ impl UpstreamShared {
             room: Notify::new(),
             said_unimplemented: AtomicBool::new(false),
             route,
+            tls,
             config,
         }))
     }
@@ -180,6 +200,7 @@ impl UpstreamShared {
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
         self.unopened_ledgers.iter().for_each(|ledger| stats.unopened += ledger.counts());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+        stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats
     }
 }
@@ -203,7 +224,12 @@ impl Shared {
         let receivers = self.receivers.iter().flat_map(|receiver| {
             let grpc = receiver.config.grpc.then(|| receiver.stats(Transport::Grpc));
             let http = receiver.config.http.is_some().then(|| receiver.stats(Transport::Http));
-            grpc.into_iter().chain(http)
+            let mut stats: Vec<ReceiverStats> = grpc.into_iter().chain(http).collect();
+            // A handshake comes before it is known what will be spoken: shown with the first.
+            if let Some(first) = stats.first_mut() {
+                first.tls = receiver.tls.as_ref().map(TlsServer::stats);
+            }
+            stats
         });
         let mut submitted = ReceiverStats {
             name: "submit".to_owned(),
