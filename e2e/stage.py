@@ -19,10 +19,12 @@ def local(port):
 
 
 class Stage:
-    """`programs` maps the names relayd, testkit, otelcol, telemetrygen, jaeger, etcd, etcdctl, curl to paths."""
+    """`programs` maps the names relayd, testkit, curl and those of the peers to paths; `agent` is the one that stands where relayd
+    does in scenarios that give it a Collector's whole configuration: relayd, or otelcol to see what the Collector does there."""
 
-    def __init__(self, name, folder, programs):
+    def __init__(self, name, folder, programs, agent="relayd"):
         self.name = name
+        self.agent = agent
         self.folder = os.path.join(folder, name)
         os.makedirs(self.folder)
         self.programs = programs
@@ -36,12 +38,14 @@ class Stage:
         self.processes.append(started)
         return started
 
-    def run(self, program, *arguments, seconds=60, may_fail=False, stdin=""):
-        """Runs a program to its end and gives its standard output; Failed if it takes longer or exits with other than 0."""
+    def run(self, program, *arguments, seconds=60, may_fail=False, stdin="", environment=None):
+        """Runs a program to its end and gives its standard output; Failed if it takes longer or exits with other than 0. Where an
+        `environment` is given, it is all that the program has beside the path."""
         argv = [self.programs[program], *map(str, arguments)]
+        env = None if environment is None else {"PATH": os.environ["PATH"], "HOME": self.folder, **environment}
         try:
             ended = subprocess.run(
-                argv, input=stdin, capture_output=True, text=True, timeout=seconds, cwd=self.folder, check=False
+                argv, input=stdin, capture_output=True, text=True, timeout=seconds, cwd=self.folder, check=False, env=env
             )
         except subprocess.TimeoutExpired:
             raise Failed(f"{program} still ran after {seconds} s") from None

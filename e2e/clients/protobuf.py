@@ -1,7 +1,8 @@
 """Turns OTLP/JSON requests into protobuf, into the JSON that grpcurl takes, and writes the descriptors that grpcurl needs, with
 Google's protobuf library and OpenTelemetry's generated classes for Python.
 
-usage: protobuf.py FILE OUTDIR   (an object: traces, metrics, logs -> request; writes SIGNAL.pb, SIGNAL.proto3.json, otlp.protoset)
+usage: protobuf.py FOLDER...   (reads asked.json of each, an object: traces, metrics, logs -> request; writes SIGNAL.json, SIGNAL.pb,
+SIGNAL.proto3.json and otlp.protoset beside it)
 
 Must never take a field that the classes do not know: a typo in a request would be silence at the far end.
 """
@@ -41,21 +42,24 @@ def add_files(found, descriptor):
         descriptor.CopyToProto(found.file.add())
 
 
-def main():
-    source, folder = sys.argv[1:]
-    with open(source, encoding="utf-8") as file:
+def write(folder, name, content):
+    with open(os.path.join(folder, name), "wb") as out:
+        out.write(content)
+
+
+def encode(folder):
+    with open(os.path.join(folder, "asked.json"), encoding="utf-8") as file:
         requests = json.load(file)
     protoset = descriptor_pb2.FileDescriptorSet()
     for signal, (module, request_class) in SERVICES.items():
         add_files(protoset, module.DESCRIPTOR)
-        as_json = json.dumps(proto3(requests[signal]))
-        with open(os.path.join(folder, f"{signal}.proto3.json"), "w", encoding="utf-8") as out:
-            out.write(as_json)
-        with open(os.path.join(folder, f"{signal}.pb"), "wb") as out:
-            out.write(json_format.Parse(as_json, request_class()).SerializeToString())
-    with open(os.path.join(folder, "otlp.protoset"), "wb") as out:
-        out.write(protoset.SerializeToString())
+        as_proto3 = json.dumps(proto3(requests[signal]))
+        write(folder, f"{signal}.json", json.dumps(requests[signal]).encode())
+        write(folder, f"{signal}.proto3.json", as_proto3.encode())
+        write(folder, f"{signal}.pb", json_format.Parse(as_proto3, request_class()).SerializeToString())
+    write(folder, "otlp.protoset", protoset.SerializeToString())
 
 
 if __name__ == "__main__":
-    main()
+    for given in sys.argv[1:]:
+        encode(given)
