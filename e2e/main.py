@@ -15,7 +15,7 @@ import traceback
 
 import process
 from process import Failed
-from scenarios import bad_input, clients, figures, outage, replayed, shown, shutdown
+from scenarios import bad_input, clients, figures, outage, replayed, shown, shutdown, tls
 from stage import Stage
 from table import HEADINGS, Row, render
 
@@ -39,6 +39,9 @@ SCENARIOS = {
     "reconnects": replayed.reconnects,
     "shutdown": shutdown.under_load,
     "bad-input": bad_input.refused,
+    "tls-refused": tls.refused,
+    "tls-rotation": tls.rotation,
+    "tls-upstream": tls.upstream,
     "figures": figures.short,
 }
 

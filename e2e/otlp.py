@@ -19,6 +19,32 @@ ONWARD = {"plain": "otlp_grpc/plain", "tls": "otlp_http/tls", "mtls": "otlp_grpc
 ARRIVE_SECONDS = 30
 
 
+class Rotated:
+    """Files that are replaced as Kubernetes replaces those of a secret: `..data` is a link to the folder that is in use, and is
+    renamed over."""
+
+    def __init__(self, folder, files):
+        self.folder, self.turn = folder, 0
+        os.makedirs(folder)
+        self.replace(files)
+        for name in files:
+            os.symlink(os.path.join("..data", name), self.path(name))
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def replace(self, files):
+        """`files`: name -> content (bytes)."""
+        self.turn += 1
+        new, link = f"..turn-{self.turn}", self.path("..data_tmp")
+        os.makedirs(self.path(new))
+        for name, content in files.items():
+            with open(os.path.join(self.folder, new, name), "wb") as out:
+                out.write(content)
+        os.symlink(new, link)
+        os.rename(link, self.path("..data"))
+
+
 class Certificates:
     """What `testkit certificates` makes, in the folder of a stage."""
 
@@ -28,6 +54,10 @@ class Certificates:
 
     def path(self, name):
         return os.path.join(self.folder, name)
+
+    def read(self, name):
+        with open(self.path(name), "rb") as file:
+            return file.read()
 
     def of_server(self, security):
         """The key `tls` of a receiver, as keys to merge into its configuration."""
@@ -72,9 +102,10 @@ def collector_behind(stage, certificates, more=None):
     return started
 
 
-def agent(stage, collector, certificates, server=None):
+def agent(stage, collector, certificates, server=None, onward=None):
     """relayd, or what else `stage.agent` says, between clients and the Collector; `.ports[security][protocol]`,
-    `.ports["metrics"]`. `server` has more keys for every receiver's `tls`."""
+    `.ports["metrics"]`. `server` has keys for the `tls` of receivers that have one, `onward` keys for the exporter of a security: both
+    go over what is there."""
     ports = {security: {protocol: free_port() for protocol in PROTOCOLS} for security in SECURITIES}
     ports["metrics"] = free_port()
     receivers, pipelines = {}, {}
@@ -94,19 +125,22 @@ def agent(stage, collector, certificates, server=None):
                 "processors": ["memory_limiter", "batch"],
                 "exporters": [ONWARD[security]],
             }
-    onward = {security: local(collector.ports[security]) for security in SECURITIES}
+    behind = {security: local(collector.ports[security]) for security in SECURITIES}
+    exporters = {
+        ONWARD["plain"]: {"endpoint": behind["plain"], "compression": "none", **certificates.of_client("plain")},
+        # gzip, the default.
+        ONWARD["tls"]: {"endpoint": f"https://{behind['tls']}", **certificates.of_client("tls")},
+        ONWARD["mtls"]: {"endpoint": behind["mtls"], "compression": "zstd", **certificates.of_client("mtls")},
+    }
+    for security, keys in (onward or {}).items():
+        exporters[ONWARD[security]] |= keys
     config = {
         "receivers": receivers,
         "processors": {
             "memory_limiter": {"check_interval": "1s", "limit_mib": 512, "spike_limit_mib": 100},
             "batch": {"timeout": "100ms"},
         },
-        "exporters": {
-            ONWARD["plain"]: {"endpoint": onward["plain"], "compression": "none", **certificates.of_client("plain")},
-            # gzip, the default.
-            ONWARD["tls"]: {"endpoint": f"https://{onward['tls']}", **certificates.of_client("tls")},
-            ONWARD["mtls"]: {"endpoint": onward["mtls"], "compression": "zstd", **certificates.of_client("mtls")},
-        },
+        "exporters": exporters,
         "service": {"pipelines": pipelines, "telemetry": prometheus_on(ports["metrics"])},
     }
     started = stage.start(stage.agent, stage.agent, "--config", stage.write_config("agent.yaml", config))
