@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use relay_benches::payload::{self, Payload};
 use relay_benches::{Allocator, criterion, side_by_side};
-use relay_core::otlp::RawRequest;
+use relay_core::otlp::{RawRequest, Signal};
 use relay_core::wire::Segments;
 use testkit::oracle;
 
@@ -41,7 +41,7 @@ fn bench(criterion: &mut Criterion, payload: &Payload) {
 
 fn frame_all(messages: &[Segments]) {
     for message in messages {
-        let framed = RawRequest::new(black_box(message).clone()).frame().expect("a request");
+        let framed = RawRequest::new(black_box(message).clone()).frame(Signal::Traces).expect("a request");
         black_box(framed.items());
     }
 }

@@ -21,7 +21,7 @@ use relay_benches::payload::{Payload, generated, in_frames, named};
 use relay_benches::walk;
 use relay_core::edit::{SplitLimit, split};
 use relay_core::limits::{INLINE_COPY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
-use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use relay_core::wire::Segments;
 use testkit::oracle;
 
@@ -66,7 +66,7 @@ fn recorded_whole(_: ()) -> Vec<Segments> {
 #[bench::recorded_18(args = (()), setup = recorded_whole)]
 fn frame(requests: Vec<Segments>) -> Vec<Option<FramedRequest>> {
     let mut framed = Vec::with_capacity(requests.len());
-    framed.extend(requests.into_iter().map(|request| RawRequest::new(request).frame().ok()));
+    framed.extend(requests.into_iter().map(|request| RawRequest::new(request).frame(Signal::Traces).ok()));
     framed
 }
 
@@ -124,7 +124,7 @@ fn merge(mut core: Core) -> Core {
 }
 
 fn too_large(bytes: usize) -> FramedRequest {
-    RawRequest::new(in_frames(&request_of(bytes))).frame().expect("a request")
+    RawRequest::new(in_frames(&request_of(bytes))).frame(Signal::Traces).expect("a request")
 }
 
 #[library_benchmark]

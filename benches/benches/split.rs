@@ -12,7 +12,7 @@ use relay_benches::payload::in_frames;
 use relay_benches::{Allocator, criterion, side_by_side};
 use relay_core::edit::{SplitLimit, split};
 use relay_core::limits::UPSTREAM_MESSAGE_BYTES_MAX;
-use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use testkit::generate::kube_like_bytes;
 use testkit::oracle;
 
@@ -54,7 +54,7 @@ fn bench(criterion: &mut Criterion, message: &Bytes) {
 }
 
 fn framed(request: RawRequest) -> FramedRequest {
-    request.frame().expect("a request")
+    request.frame(Signal::Traces).expect("a request")
 }
 
 fn decode_encode(message: &Bytes) {

@@ -13,7 +13,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger};
 use relay_core::grpc::prefix;
 use relay_core::limits;
-use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use relay_core::queue::Budget;
 use relay_core::wire::Segments;
 use testkit::oracle::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, encode};
@@ -167,13 +167,13 @@ pub fn builder_for(inline_copy_bytes_max: usize, ledger: Arc<Ledger>) -> BatchBu
         items_target: u64::MAX,
         inline_copy_bytes_max,
     };
-    BatchBuilder::new(limits, &Budget::new(usize::MAX / 2), None, ledger)
+    BatchBuilder::new(Signal::Traces, limits, &Budget::new(usize::MAX / 2), None, ledger)
 }
 
 /// Frames what is known to be a request.
 #[must_use]
 pub fn frame(segments: Segments) -> FramedRequest {
-    RawRequest::new(segments).frame().expect("a request")
+    RawRequest::new(segments).frame(Signal::Traces).expect("a request")
 }
 
 /// Reads a batch as h2 does, behind its gRPC prefix, one DATA frame (head and payload) after the other. `write` is given a frame's next

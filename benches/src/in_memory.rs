@@ -11,9 +11,10 @@ use std::sync::Arc;
 use bytes::buf::Chain;
 use bytes::{Buf, Bytes};
 use relay_core::batch::{Batch, BatchBuilder, Ledger, RopeReader};
-use relay_core::grpc::{Code, MessageAssembler, TRACE_EXPORT_PATH, parse_timeout, prefix};
+use relay_core::grpc::{Code, MessageAssembler, parse_timeout, prefix};
 use relay_core::http2::{Client, Ended, Event, Fields, RequestHead, Server, ServerConfig};
 use relay_core::limits;
+use relay_core::otlp::Signal;
 use relay_core::queue::Lanes;
 
 use crate::batching;
@@ -45,7 +46,7 @@ impl InMemory {
     #[must_use]
     pub fn new() -> Self {
         let fields = [
-            (":path", TRACE_EXPORT_PATH),
+            (":path", Signal::Traces.grpc_path()),
             (":authority", "collector:4317"),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
@@ -164,7 +165,7 @@ fn is_acceptable(fields: &Fields) -> bool {
     for (name, value) in fields.iter() {
         match name {
             b":method" => matching += usize::from(value == b"POST"),
-            b":path" => matching += usize::from(value == TRACE_EXPORT_PATH.as_bytes()),
+            b":path" => matching += usize::from(value == Signal::Traces.grpc_path().as_bytes()),
             b"content-type" => matching += usize::from(value == b"application/grpc"),
             b"grpc-timeout" => timeout = parse_timeout(value),
             _ => {}

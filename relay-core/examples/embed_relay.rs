@@ -11,6 +11,7 @@ use bytes::Bytes;
 use relay_core::Relay;
 use relay_core::batch::Batch;
 use relay_core::config::{BatchSink, ReceiverConfig, UpstreamConfig};
+use relay_core::otlp::Signal;
 use relay_core::upstream::Outcome;
 
 /// Accepts everything and says how much it was.
@@ -36,7 +37,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // ExportTraceServiceRequest { resource_spans { scope_spans { spans { name: "hello" } } } }, as bytes of protobuf.
     let request = Bytes::from_static(b"\x0a\x0b\x12\x09\x12\x07\x2a\x05hello");
-    let receipts: Vec<_> = (0..3).map(|_| relay.submit(request.clone())).collect::<Result<_, _>>()?;
+    let receipts: Vec<_> =
+        (0..3).map(|_| relay.submit(Signal::Traces, request.clone())).collect::<Result<_, _>>()?;
     for receipt in receipts {
         println!("{:?}", receipt.await);
     }

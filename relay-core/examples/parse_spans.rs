@@ -8,7 +8,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use relay_core::otlp::{AnyValueView, RawRequest, RequestView, ResourceSpansView, SpanView};
+use relay_core::otlp::{AnyValueView, RawRequest, RequestView, ResourceSpansView, Signal, SpanView};
 use relay_core::wire::{DecodeError, append_varint};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     // Framing proves the lengths around each span; what is inside is looked at when the views are asked for
     // it.
-    let request = RawRequest::new(message).frame()?;
+    let request = RawRequest::new(message).frame(Signal::Traces)?;
     println!("{} spans in {} bytes", request.items(), request.len());
 
     let message = request.segments().contiguous();

@@ -7,17 +7,23 @@ use std::time::Duration;
 
 use crate::batch::{Batch, BatchLimits};
 use crate::limits;
+use crate::otlp::Signal;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
 
-/// An OTLP/gRPC listener.
+/// An OTLP listener.
 #[derive(Clone, Debug)]
 pub struct ReceiverConfig {
     /// Name in stats and logs, for example `otlp`.
     pub name: String,
     /// Address to listen on. Port 0 takes a free one; see [`crate::RelayHandle::listening_on`].
     pub listen: SocketAddr,
-    /// Names of the upstreams that its requests go to; empty means all.
+    /// Names of the upstreams that its requests go to, each those of its signal; empty means all. A signal that no upstream takes
+    /// is not served.
     pub upstreams: Vec<String>,
+    /// Whether it speaks OTLP/gRPC. Default true.
+    pub grpc: bool,
+    /// How it speaks OTLP/HTTP. Default not at all. Beside gRPC on the same port only HTTP/1.1 is spoken: HTTP/2 is gRPC there.
+    pub http: Option<HttpConfig>,
     /// Largest request in bytes, before and after decompression. Default 64 MiB.
     pub message_bytes_max: usize,
     /// Concurrent calls per connection (`max_concurrent_streams`). Default 256.
@@ -33,11 +39,56 @@ impl ReceiverConfig {
             name: name.into(),
             listen,
             upstreams: Vec::new(),
+            grpc: true,
+            http: None,
             message_bytes_max: limits::RECEIVE_MESSAGE_BYTES_MAX,
             streams_max: limits::STREAMS_PER_CONNECTION_MAX,
             connection_age_max: None,
         }
     }
+}
+
+/// OTLP/HTTP of a receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Path of each signal's requests, in the order of [`Signal::ALL`]. Default as the OTLP specification says.
+    pub paths: [String; Signal::ALL.len()],
+    /// Content encodings that are taken, by their names in `Content-Encoding`; empty means all that are known.
+    pub encodings: Vec<String>,
+    /// Headers of every answer.
+    pub response_headers: Vec<(String, String)>,
+    /// Which browser pages may send (CORS). Default none.
+    pub cors: Option<CorsConfig>,
+    /// Time for the head of a request to arrive, also the time that a connection is kept without one. Default 60 s.
+    pub head_timeout: Duration,
+    /// Whether a connection is kept for further requests. Default true.
+    pub keep_alive: bool,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            paths: Signal::ALL.map(|signal| signal.http_path().to_owned()),
+            encodings: Vec::new(),
+            response_headers: Vec::new(),
+            cors: None,
+            head_timeout: limits::HTTP_HEAD_TIMEOUT,
+            keep_alive: true,
+        }
+    }
+}
+
+/// Cross-origin requests (the Collector's `cors`, WHATWG Fetch).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CorsConfig {
+    /// Origins that may send, each with at most one `*` that stands for anything; `*` alone is every origin.
+    pub allowed_origins: Vec<String>,
+    /// Request headers besides the safelisted ones that may be sent; `*` is every header.
+    pub allowed_headers: Vec<String>,
+    /// Answer headers that a page may read.
+    pub exposed_headers: Vec<String>,
+    /// How long a browser may remember the answer to a preflight, in seconds; 0 leaves it to the browser.
+    pub max_age_seconds: u32,
 }
 
 /// What a sender meets when the queue is full.
@@ -55,6 +106,8 @@ pub enum OnFull {
 pub struct UpstreamConfig {
     /// Name in stats and logs, unique, for example `otlp`.
     pub name: String,
+    /// Whose requests go there. Default traces.
+    pub signal: Signal,
     /// When a batch is full.
     pub batch: BatchLimits,
     /// How long an open batch waits for more (`batch.timeout`). Zero sends as soon as a call may start; what arrives
@@ -79,7 +132,7 @@ pub enum QueueLimit {
     Unbounded,
     /// Requests as they were received.
     Requests(usize),
-    /// Items (spans).
+    /// Items.
     Items(usize),
     /// Bytes held.
     Bytes(usize),
@@ -99,6 +152,7 @@ impl UpstreamConfig {
     fn new(name: impl Into<String>, destination: Destination) -> Self {
         Self {
             name: name.into(),
+            signal: Signal::Traces,
             batch: BatchLimits {
                 bytes_max: limits::UPSTREAM_MESSAGE_BYTES_MAX,
                 items_max: u64::MAX,

@@ -27,6 +27,8 @@ pub mod otlp;
 
 pub mod edit;
 
+pub mod json;
+
 pub mod grpc;
 
 pub mod http2;

@@ -172,6 +172,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for the body of one call to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time for the head of an OTLP/HTTP request to arrive, also the time that a connection is kept without one: as long as the idle
+/// connections of common clients (otel-go's transport: 90 s) would be useful, far shorter than a leak matters.
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`): the 10 s that otel-go's
 /// exporters give all their attempts together. A call's own shorter deadline wins.
 pub const BLOCK_WAIT_MAX: Duration = Duration::from_secs(10);

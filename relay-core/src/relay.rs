@@ -15,7 +15,7 @@ use crate::config::{ReceiverConfig, UpstreamConfig};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamShared};
 use crate::io::{affinity, clock, core, listener};
 use crate::limits;
-use crate::otlp::RawRequest;
+use crate::otlp::{RawRequest, Signal};
 use crate::queue::Budget;
 use crate::stats::{ReceiverCounters, Stats};
 use crate::wire::DecodeError;
@@ -101,9 +101,12 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// It is not an `ExportTraceServiceRequest`: do not try again.
-    #[error("not an ExportTraceServiceRequest: {0}")]
-    Malformed(#[from] DecodeError),
+    /// It is not an export request of its signal: do not try again.
+    #[error("not an {}: {}", .0.request(), .1)]
+    Malformed(Signal, DecodeError),
+    /// No upstream takes the signal.
+    #[error("no upstream takes {}", .0.name())]
+    Unserved(Signal),
     /// The byte budget or a core's inbox is full: try again later.
     #[error("the relay is full; try again later")]
     Full,
@@ -209,7 +212,7 @@ impl RelayBuilder {
                 |error| StartError::Listen { receiver: config.name.clone(), address: config.listen, error };
             let listener = listener::bind(config.listen).map_err(error)?;
             let address = listener.local_addr().map_err(error)?;
-            let counters = (0..cores).map(|_| ReceiverCounters::default()).collect();
+            let counters = (0..cores).map(|_| Default::default()).collect();
             bound.0.push(ReceiverShared { config, address, routes, counters });
             bound.1.push(listener);
         }
@@ -239,10 +242,9 @@ fn make_upstreams(
     Ok((budget, upstreams))
 }
 
-fn routes(receiver: &ReceiverConfig, upstreams: &[UpstreamConfig]) -> Result<Vec<usize>, StartError> {
-    if receiver.upstreams.is_empty() {
-        return Ok((0..upstreams.len()).collect());
-    }
+type Routes = [Vec<usize>; Signal::ALL.len()];
+
+fn routes(receiver: &ReceiverConfig, upstreams: &[UpstreamConfig]) -> Result<Routes, StartError> {
     let find = |name: &String| {
         let found = upstreams.iter().position(|upstream| upstream.name == *name);
         found.ok_or_else(|| StartError::UnknownUpstream {
@@ -250,7 +252,12 @@ fn routes(receiver: &ReceiverConfig, upstreams: &[UpstreamConfig]) -> Result<Vec
             upstream: name.clone(),
         })
     };
-    receiver.upstreams.iter().map(find).collect()
+    let fed: Vec<usize> = match receiver.upstreams.as_slice() {
+        [] => (0..upstreams.len()).collect(),
+        names => names.iter().map(find).collect::<Result<_, _>>()?,
+    };
+    let takes = |signal, at: &usize| upstreams.get(*at).is_some_and(|upstream| upstream.signal == signal);
+    Ok(Signal::ALL.map(|signal| fed.iter().copied().filter(|at| takes(signal, at)).collect()))
 }
 
 /// A running relay. Dropping it without [`RelayHandle::drain`] gives up what is held.
@@ -266,16 +273,21 @@ impl RelayHandle {
         self.shared.receivers.iter().map(|receiver| receiver.address).collect()
     }
 
-    /// Hands in one `ExportTraceServiceRequest` of protobuf bytes, for all upstreams, from any thread. Returns at once;
-    /// the [`Receipt`] resolves when all upstreams have settled it.
+    /// Hands in one export request of `signal` as protobuf bytes, for all upstreams of that signal, from any thread. Returns at
+    /// once; the [`Receipt`] resolves when all of them have settled it.
     ///
     /// # Errors
-    /// [`SubmitError::Malformed`] for good; [`SubmitError::Full`] for now.
-    pub fn submit(&self, request: Bytes) -> Result<Receipt, SubmitError> {
+    /// [`SubmitError::Malformed`] and [`SubmitError::Unserved`] for good; [`SubmitError::Full`] for now.
+    pub fn submit(&self, signal: Signal, request: Bytes) -> Result<Receipt, SubmitError> {
         if self.shared.is_draining() {
             return Err(SubmitError::Draining);
         }
-        let request = RawRequest::new(request).frame()?;
+        let request = RawRequest::new(request).frame(signal);
+        let request = request.map_err(|error| SubmitError::Malformed(signal, error))?;
+        let takers = self.shared.upstreams.iter().filter(|upstream| upstream.config.signal == signal);
+        if takers.clone().next().is_none() {
+            return Err(SubmitError::Unserved(signal));
+        }
         let mut receipt = Receipt::default();
         if request.items() == 0 {
             return Ok(receipt);
@@ -283,7 +295,7 @@ impl RelayHandle {
         if !self.shared.budget.has_room(request.len()) {
             return Err(SubmitError::Full);
         }
-        let receipts = self.shared.upstreams.iter().map(|_| receipt.sender()).collect();
+        let receipts = takers.map(|_| receipt.sender()).collect();
         let core = self.shared.cores.get(self.shared.least_loaded()).ok_or(SubmitError::Draining)?;
         core.inbox.try_send(Command::Submit(request, receipts)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SubmitError::Full,

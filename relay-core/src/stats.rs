@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::batch::LedgerCounts;
+use crate::otlp::Signal;
 
 /// Why a request was answered with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub enum RejectReason {
     GrpcMessage,
     /// Not gzip, although it says so.
     Gzip,
-    /// Not an `ExportTraceServiceRequest`.
+    /// Not an export request of its signal.
     Malformed,
     /// The byte budget is used up.
     MemoryFull,
@@ -69,7 +70,7 @@ impl RejectReason {
 /// A relay at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Receivers, in the order they were added; the last one, `submit`, counts [`crate::RelayHandle::submit`].
+    /// Receivers, in the order they were added, one for each of their transports; the last one counts [`crate::RelayHandle::submit`].
     pub receivers: Vec<ReceiverStats>,
     /// Upstreams, in the order they were added.
     pub upstreams: Vec<UpstreamStats>,
@@ -81,21 +82,75 @@ pub struct Stats {
     pub connections: usize,
 }
 
-/// One receiver.
-#[derive(Clone, Debug, Default)]
-pub struct ReceiverStats {
-    /// Its name.
-    pub name: String,
+/// How requests reach a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// OTLP/gRPC.
+    #[default]
+    Grpc,
+    /// OTLP/HTTP.
+    Http,
+    /// [`crate::RelayHandle::submit`].
+    Submit,
+}
+
+impl Transport {
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+            Self::Submit => "submit",
+        }
+    }
+}
+
+/// What a receiver did with the requests of one signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignalStats {
     /// Items acknowledged.
     pub accepted_items: u64,
     /// Items of well-formed requests that were answered with an error.
     pub refused_items: u64,
     /// Requests acknowledged.
     pub accepted_requests: u64,
+}
+
+/// One transport of one receiver.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiverStats {
+    /// The receiver's name.
+    pub name: String,
+    /// The transport.
+    pub transport: Transport,
+    /// In the order of [`Signal::ALL`].
+    pub signals: [SignalStats; Signal::ALL.len()],
     /// Requests answered with an error, in the order of [`RejectReason::ALL`].
     pub rejected_requests: [u64; RejectReason::ALL.len()],
     /// Connections accepted.
     pub connections: u64,
+}
+
+impl ReceiverStats {
+    /// What it did with requests of `signal`.
+    pub fn of(&self, signal: Signal) -> SignalStats {
+        self.signals.get(signal as usize).copied().unwrap_or_default()
+    }
+
+    /// Items acknowledged, of all signals.
+    pub fn accepted_items(&self) -> u64 {
+        self.signals.iter().map(|signal| signal.accepted_items).sum()
+    }
+
+    /// Items of well-formed requests that were answered with an error, of all signals.
+    pub fn refused_items(&self) -> u64 {
+        self.signals.iter().map(|signal| signal.refused_items).sum()
+    }
+
+    /// Requests acknowledged, of all signals.
+    pub fn accepted_requests(&self) -> u64 {
+        self.signals.iter().map(|signal| signal.accepted_requests).sum()
+    }
 }
 
 /// One upstream.
@@ -103,6 +158,8 @@ pub struct ReceiverStats {
 pub struct UpstreamStats {
     /// Its name.
     pub name: String,
+    /// Whose requests go there.
+    pub signal: Signal,
     /// The books, in items: enqueued = delivered + held + dropped.
     pub items: LedgerCounts,
     /// Items of requests that were refused because its queue was full.
@@ -150,35 +207,48 @@ impl Counter {
     }
 }
 
-/// The counters of one receiver on one core; aligned so that cores do not share a cache line.
+#[derive(Debug, Default)]
+struct SignalCounters {
+    accepted_items: Counter,
+    refused_items: Counter,
+    accepted_requests: Counter,
+}
+
+/// The counters of one transport of a receiver on one core; aligned so that cores do not share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct ReceiverCounters {
-    pub(crate) accepted_items: Counter,
-    pub(crate) refused_items: Counter,
-    pub(crate) accepted_requests: Counter,
     pub(crate) connections: Counter,
+    signals: [SignalCounters; Signal::ALL.len()],
     rejected_requests: [Counter; RejectReason::ALL.len()],
 }
 
 impl ReceiverCounters {
-    pub(crate) fn accept(&self, items: u64) {
-        self.accepted_items.add(items);
-        self.accepted_requests.add(1);
+    pub(crate) fn accept(&self, signal: Signal, items: u64) {
+        if let Some(counters) = self.signals.get(signal as usize) {
+            counters.accepted_items.add(items);
+            counters.accepted_requests.add(1);
+        }
     }
 
-    /// A request answered with an error; `items` is 0 when it was never counted.
-    pub(crate) fn reject(&self, reason: RejectReason, items: u64) {
+    /// A request answered with an error, and its items if they were ever counted.
+    pub(crate) fn reject(&self, reason: RejectReason, items: Option<(Signal, u64)>) {
         if let Some(counter) = self.rejected_requests.get(reason as usize) {
             counter.add(1);
         }
-        self.refused_items.add(items);
+        if let Some((signal, items)) = items
+            && let Some(counters) = self.signals.get(signal as usize)
+        {
+            counters.refused_items.add(items);
+        }
     }
 
     pub(crate) fn add_to(&self, stats: &mut ReceiverStats) {
-        stats.accepted_items += self.accepted_items.get();
-        stats.refused_items += self.refused_items.get();
-        stats.accepted_requests += self.accepted_requests.get();
+        for (sum, counters) in stats.signals.iter_mut().zip(&self.signals) {
+            sum.accepted_items += counters.accepted_items.get();
+            sum.refused_items += counters.refused_items.get();
+            sum.accepted_requests += counters.accepted_requests.get();
+        }
         stats.connections += self.connections.get();
         for (sum, counter) in stats.rejected_requests.iter_mut().zip(&self.rejected_requests) {
             *sum += counter.get();
@@ -224,11 +294,11 @@ mod tests {
         let counters = ReceiverCounters::default();
         for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at, "{}", reason.name());
-            counters.reject(reason, 2);
+            counters.reject(reason, Some((Signal::Logs, 2)));
         }
         let mut stats = ReceiverStats::default();
         counters.add_to(&mut stats);
         assert_eq!(stats.rejected_requests, [1; RejectReason::ALL.len()]);
-        assert_eq!(stats.refused_items, 22);
+        assert_eq!((stats.refused_items(), stats.of(Signal::Logs).refused_items), (22, 22));
     }
 }

@@ -14,11 +14,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use relay_core::Relay;
 use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger, RopeReader};
 use relay_core::config::{ReceiverConfig, UpstreamConfig};
-use relay_core::grpc::{Code, MessageAssembler, TRACE_EXPORT_PATH, prefix};
+use relay_core::grpc::{Code, MessageAssembler, prefix};
 use relay_core::http2::frame::{self, END_HEADERS, END_STREAM, Kind};
 use relay_core::http2::{Client, Ended, Event, RequestHead, Server, ServerConfig, hpack};
 use relay_core::limits::{self, ARENA_BLOCK_BYTES_MAX, INLINE_COPY_BYTES_MAX};
-use relay_core::otlp::RawRequest;
+use relay_core::otlp::{RawRequest, Signal};
 use relay_core::queue::{Budget, Lanes};
 use relay_core::upstream::Endpoint;
 use support::pointers::data_frames;
@@ -45,12 +45,12 @@ fn builder(inline_copy_bytes_max: usize) -> BatchBuilder {
         items_target: u64::MAX,
         inline_copy_bytes_max,
     };
-    BatchBuilder::new(limits, &Budget::new(usize::MAX), None, Arc::new(Ledger::default()))
+    BatchBuilder::new(Signal::Traces, limits, &Budget::new(usize::MAX), None, Arc::new(Ledger::default()))
 }
 
 /// Frames, batches and seals `messages`, as a core does with what it receives.
 fn batch(builder: &mut BatchBuilder, messages: Vec<RawRequest>) -> Batch {
-    messages.into_iter().for_each(|message| builder.push(message.frame().unwrap(), None));
+    messages.into_iter().for_each(|message| builder.push(message.frame(Signal::Traces).unwrap(), None));
     builder.seal().unwrap()
 }
 
@@ -73,7 +73,8 @@ fn framing_allocates_nothing() {
         let whole = RawRequest::new(message.clone());
         let frames =
             RawRequest::new(data_frames(&message).into_iter().collect::<relay_core::wire::Segments>());
-        let (framed, counts) = measure(|| [whole.frame().unwrap(), frames.frame().unwrap()]);
+        let (framed, counts) =
+            measure(|| [whole.frame(Signal::Traces).unwrap(), frames.frame(Signal::Traces).unwrap()]);
         assert_eq!((framed.map(|framed| framed.items()), counts), ([spans as u64; 2], Counts::default()));
     }
 }
@@ -163,7 +164,7 @@ struct Pieces {
 }
 
 const HEAD: [(&[u8], &[u8]); 4] = [
-    (b":path", TRACE_EXPORT_PATH.as_bytes()),
+    (b":path", Signal::Traces.grpc_path().as_bytes()),
     (b":authority", b"collector:4317"),
     (b"content-type", b"application/grpc"),
     (b"te", b"trailers"),
@@ -202,7 +203,7 @@ impl Pieces {
                     self.call.as_mut().unwrap().1.push(bytes).unwrap();
                     if end {
                         let message = self.call.take().unwrap().1.finish().unwrap();
-                        self.builder.push(RawRequest::new(message.body).frame().unwrap(), None);
+                        self.builder.push(RawRequest::new(message.body).frame(Signal::Traces).unwrap(), None);
                         self.server.accept(stream);
                     }
                 }

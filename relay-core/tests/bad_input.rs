@@ -191,7 +191,7 @@ fn mistakes_have_their_status_and_counter_and_hurt_nobody_else() {
     let stats = drain(relay, SOON);
     assert_eq!(settled(&stats).delivered, 2 * calls);
     assert_eq!(collector.span_count() as u64, 2 * calls);
-    assert_eq!(stats.receivers[0].accepted_requests, calls);
+    assert_eq!(stats.receivers[0].accepted_requests(), calls);
 }
 
 /// What is odd and allowed is a success: multi-member gzip, a prefix over five DATA frames, an uncompressed
@@ -231,7 +231,7 @@ fn odd_but_valid_requests_are_accepted() {
     assert_ok(&responses);
     let stats = drain(relay, SOON);
     assert_eq!(settled(&stats).delivered, expected);
-    assert_eq!(stats.receivers[0].accepted_requests, 10);
+    assert_eq!(stats.receivers[0].accepted_requests(), 10);
     assert_eq!(collector.span_count() as u64, expected);
 }
 
@@ -251,7 +251,7 @@ fn a_request_cut_at_every_byte_is_answered() {
     let stats = drain(relay, SOON);
     let receiver = &stats.receivers[0];
     let malformed = receiver.rejected_requests[Malformed as usize];
-    assert_eq!(malformed + receiver.accepted_requests, message.len() as u64);
+    assert_eq!(malformed + receiver.accepted_requests(), message.len() as u64);
     assert!(malformed > message.len() as u64 - 3, "one field: only nothing at all is whole");
     assert_eq!(settled(&stats).enqueued, 0);
 }
@@ -308,6 +308,6 @@ fn a_call_that_is_reset_leaves_nothing_behind() {
         assert_eq!(responses.iter().filter(|response| response.is_ok()).count(), 20);
     }
     let stats = drain(relay, SOON);
-    assert_eq!((settled(&stats).delivered, stats.receivers[0].accepted_requests), (120, 60));
+    assert_eq!((settled(&stats).delivered, stats.receivers[0].accepted_requests()), (120, 60));
     assert_eq!(stats.receivers[0].rejected_requests.iter().sum::<u64>(), 0);
 }

@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use relay_core::batch::{Batch, BatchBuilder, BatchLimits, DropReason, Ledger, Places, Receipt, Settled};
-use relay_core::otlp::RawRequest;
+use relay_core::otlp::{RawRequest, Signal};
 use relay_core::queue::Budget;
 use relay_core::wire::Segments;
 use testkit::generate::arb_request;
@@ -67,7 +67,8 @@ impl Bench {
         };
         let (budget, ledger) = (Budget::new(usize::MAX), Arc::new(Ledger::default()));
         let places = Places { budget: Budget::new(usize::MAX), in_items };
-        let builder = BatchBuilder::new(limits, &budget, Some(places.clone()), Arc::clone(&ledger));
+        let builder =
+            BatchBuilder::new(Signal::Traces, limits, &budget, Some(places.clone()), Arc::clone(&ledger));
         Self { budget, places, ledger, builder }
     }
 }
@@ -112,7 +113,7 @@ fn check_parts(batches: &[Batch]) {
         let parts = batch.parts();
         assert_eq!(parts.iter().map(|part| part.bytes).sum::<usize>(), batch.rope().len());
         assert_eq!(parts.iter().map(|part| part.items).sum::<u64>(), batch.items());
-        let framed = RawRequest::new(batch.rope().slice(0, usize::MAX)).frame().unwrap();
+        let framed = RawRequest::new(batch.rope().slice(0, usize::MAX)).frame(Signal::Traces).unwrap();
         assert_eq!(framed.items(), batch.items());
     }
 }
@@ -138,7 +139,7 @@ proptest! {
             let segments: Segments = bytes.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
             let mut receipt = asked.then(Receipt::default);
             let sender = receipt.as_mut().map(Receipt::sender);
-            bench.builder.push(RawRequest::new(segments).frame().unwrap(), sender);
+            bench.builder.push(RawRequest::new(segments).frame(Signal::Traces).unwrap(), sender);
             let spans = flatten(request);
             receipts.extend(receipt.map(|receipt| (receipt, keys(&spans))));
             expected.extend(spans);
@@ -157,7 +158,7 @@ proptest! {
             apply(&mut batches, cut);
         }
         check_parts(&batches);
-        let lost = bench.ledger.counts().dropped_for(DropReason::SpanTooLarge);
+        let lost = bench.ledger.counts().dropped_for(DropReason::ItemTooLarge);
         let found = spans_of(&batches);
         prop_assert_eq!(found.len() as u64 + lost, total);
         if lost == 0 {
@@ -202,7 +203,7 @@ proptest! {
     #[test]
     fn partial_success_is_counted(request in arb_request(), rejected: u64) {
         let mut bench = Bench::new(100, true);
-        bench.builder.push(RawRequest::new(testkit::oracle::encode(&request)).frame().unwrap(), None);
+        bench.builder.push(RawRequest::new(testkit::oracle::encode(&request)).frame(Signal::Traces).unwrap(), None);
         let items = flatten(&request).len() as u64;
         if let Some(batch) = bench.builder.seal() {
             batch.deliver(rejected);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use relay_core::batch::{DropReason, Settled};
 use relay_core::config::{Compression, Destination, OnFull, QueueLimit};
+use relay_core::otlp::Signal;
 use support::{SOON, assert_ok, builder, drain, encoded, endpoint, request, send_all, settled, upstream};
 use testkit::collector::{Collector, Reply, Script};
 use testkit::oracle::{ExportTraceServiceRequest, flatten};
@@ -47,7 +48,7 @@ fn a_grpc_library_is_served() {
     assert_eq!(send(ExportTraceServiceRequest::default(), false).unwrap().partial_success, None);
     let stats = drain(relay, SOON);
     assert_eq!(settled(&stats).delivered, 7);
-    assert_eq!((stats.receivers[0].accepted_items, stats.receivers[0].accepted_requests), (7, 3));
+    assert_eq!((stats.receivers[0].accepted_items(), stats.receivers[0].accepted_requests()), (7, 3));
     assert_eq!(collector.span_count(), 7);
 }
 
@@ -174,7 +175,7 @@ fn a_full_queue_refuses_with_retry_info() {
     collector.restart();
     let stats = drain(relay, SOON);
     assert_eq!(settled(&stats).delivered, 20);
-    assert_eq!((stats.receivers[0].accepted_items, stats.receivers[0].refused_items), (20, 80));
+    assert_eq!((stats.receivers[0].accepted_items(), stats.receivers[0].refused_items()), (20, 80));
     assert_eq!(stats.upstreams[0].enqueue_failed_items, 80);
 }
 
@@ -219,11 +220,12 @@ fn submitted_requests_are_settled() {
     let collector = Collector::start(Script::ok());
     let relay = builder(upstream(collector.addr())).start().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let receipts: Vec<_> = (0..50).map(|seed| relay.submit(encoded(3, seed)).unwrap()).collect();
+    let receipts: Vec<_> =
+        (0..50).map(|seed| relay.submit(Signal::Traces, encoded(3, seed)).unwrap()).collect();
     for receipt in receipts {
         assert_eq!(runtime.block_on(receipt), Settled::Delivered);
     }
-    assert!(relay.submit(b"\x0a\xff".as_slice().into()).is_err());
+    assert!(relay.submit(Signal::Traces, b"\x0a\xff".as_slice().into()).is_err());
     assert_eq!(settled(&drain(relay, SOON)).delivered, 150);
 }
 

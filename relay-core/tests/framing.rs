@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use relay_core::wire::{DecodeError, DecodeErrorKind, Segments};
 use testkit::generate::{arb_request, kube_like_bytes, kube_like_request};
 use testkit::oracle::{decode, merge, span_count};
@@ -15,7 +15,7 @@ use testkit::permute::encode_permuted;
 static ALLOCATOR: testkit::alloc::CountingAllocator = testkit::alloc::CountingAllocator;
 
 fn frame(message: &[u8]) -> Result<FramedRequest, DecodeError> {
-    RawRequest::new(message.to_vec()).frame()
+    RawRequest::new(message.to_vec()).frame(Signal::Traces)
 }
 
 /// Cuts `message` where the bits of `seed` say, into pieces of 1 to 64 bytes.
@@ -33,9 +33,10 @@ fn cut(message: &[u8], mut seed: u64) -> Segments {
 
 /// The three things that hold for any bytes at all.
 fn check_any_bytes(message: &[u8], seed: u64) {
-    let whole = frame(message).map(|framed| (framed.items(), framed.resource_spans()));
-    let pieces =
-        RawRequest::new(cut(message, seed)).frame().map(|framed| (framed.items(), framed.resource_spans()));
+    let whole = frame(message).map(|framed| (framed.items(), framed.resources()));
+    let pieces = RawRequest::new(cut(message, seed))
+        .frame(Signal::Traces)
+        .map(|framed| (framed.items(), framed.resources()));
     assert_eq!(whole, pieces, "segments must not matter");
     if let Ok(request) = decode(message) {
         let expected = (span_count(&request) as u64, request.resource_spans.len() as u64);
@@ -52,7 +53,7 @@ proptest! {
         let message = encode_permuted(&request, seed, unknown);
         let framed = frame(&message).unwrap();
         prop_assert_eq!(framed.items(), span_count(&request) as u64);
-        prop_assert_eq!(framed.resource_spans(), request.resource_spans.len() as u64);
+        prop_assert_eq!(framed.resources(), request.resource_spans.len() as u64);
         check_any_bytes(&message, seed);
     }
 
@@ -63,7 +64,7 @@ proptest! {
         let b_bytes = encode_permuted(&b, seed.rotate_left(32), true);
         let mut segments = Segments::from(a_bytes.clone());
         segments.push(Bytes::from(b_bytes.clone()));
-        let merged = RawRequest::new(segments).frame().unwrap();
+        let merged = RawRequest::new(segments).frame(Signal::Traces).unwrap();
         prop_assert_eq!(merged.items(), frame(&a_bytes).unwrap().items() + frame(&b_bytes).unwrap().items());
         prop_assert_eq!(decode(&merged.to_bytes()).unwrap(), merge(a, b));
     }
@@ -106,7 +107,7 @@ fn every_truncation_of_twenty_samples_agrees_with_prost() {
 fn recorded_requests_are_framed() {
     for recorded in testkit::payloads::recorded() {
         let expected = decode(&recorded.bytes).unwrap();
-        let framed = RawRequest::new(recorded.bytes.clone()).frame().unwrap();
+        let framed = RawRequest::new(recorded.bytes.clone()).frame(Signal::Traces).unwrap();
         assert_eq!(framed.items(), span_count(&expected) as u64, "{}", recorded.name);
         assert_eq!(
             framed.into_segments().to_bytes().as_ptr(),
@@ -122,16 +123,17 @@ fn framing_does_not_allocate() {
     let message = kube_like_bytes(512, 7);
     let whole = RawRequest::new(message.clone());
     let pieces = RawRequest::new(cut(&message, 7));
-    let ((whole, pieces), counts) = testkit::alloc::measure(|| (whole.frame(), pieces.frame()));
+    let ((whole, pieces), counts) =
+        testkit::alloc::measure(|| (whole.frame(Signal::Traces), pieces.frame(Signal::Traces)));
     assert_eq!(counts.allocations, 0);
     assert_eq!((whole.unwrap().items(), pieces.unwrap().items()), (512, 512));
 }
 
 #[test]
 fn no_bytes_are_a_request_without_spans() {
-    let framed = RawRequest::new(Bytes::new()).frame().unwrap();
+    let framed = RawRequest::new(Bytes::new()).frame(Signal::Traces).unwrap();
     assert!(framed.is_empty());
-    assert_eq!((framed.items(), framed.resource_spans(), framed.len()), (0, 0, 0));
+    assert_eq!((framed.items(), framed.resources(), framed.len()), (0, 0, 0));
 }
 
 #[test]

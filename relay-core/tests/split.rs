@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use relay_core::edit::{Split, SplitLimit, split};
-use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use relay_core::wire::Segments;
 use testkit::generate::{arb_request, kube_like_bytes};
 use testkit::oracle::{decode, flatten, flatten_all};
@@ -16,7 +16,7 @@ use testkit::wire::{Field, Payload, fields, put_len_field};
 const NO_LIMIT: SplitLimit = SplitLimit { bytes_max: usize::MAX, items_max: u64::MAX };
 
 fn frame(message: impl Into<Segments>) -> FramedRequest {
-    RawRequest::new(message).frame().unwrap()
+    RawRequest::new(message).frame(Signal::Traces).unwrap()
 }
 
 fn pieces(message: &[u8], piece_bytes: usize) -> Segments {
@@ -74,7 +74,7 @@ fn check_outputs(split: &Split, limit: SplitLimit) {
     for output in &split.requests {
         assert!(output.len() <= limit.bytes_max && output.items() <= limit.items_max, "over the limit");
         let again = frame(output.segments().clone());
-        assert_eq!((again.items(), again.resource_spans()), (output.items(), output.resource_spans()));
+        assert_eq!((again.items(), again.resources()), (output.items(), output.resources()));
     }
 }
 
@@ -202,11 +202,7 @@ fn only_what_fits_nowhere_is_dropped() {
     let split = split(&frame(message), limit);
     assert_eq!(split.dropped_items, 3);
     assert_eq!(split.requests.len(), 1, "a span that fits nowhere does not end an output");
-    assert_eq!(
-        split.requests[0].resource_spans(),
-        2,
-        "a resource all of whose spans are dropped is not sent"
-    );
+    assert_eq!(split.requests[0].resources(), 2, "a resource all of whose spans are dropped is not sent");
 }
 
 /// Scenario: resources and scopes without spans, which are data that was sent, among spans; one is larger
@@ -260,7 +256,7 @@ fn many_containers_in_many_segments_take_linear_time() {
 /// A resource of nearly the limit around many spans cannot multiply itself without a bound; what is left out is counted.
 #[test]
 fn outputs_are_bounded() {
-    let framed = RawRequest::new(kube_like_bytes(5_000, 1)).frame().unwrap();
+    let framed = RawRequest::new(kube_like_bytes(5_000, 1)).frame(Signal::Traces).unwrap();
     let limit = SplitLimit { bytes_max: usize::MAX, items_max: 1 };
     let cut = split(&framed, limit);
     let most = relay_core::limits::SPLIT_REQUESTS_MAX;

@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use relay_core::otlp::{AnyValueView, RawRequest, RequestView, SpanView};
+use relay_core::otlp::{AnyValueView, RawRequest, RequestView, Signal, SpanView};
 use relay_core::wire::{DecodeErrorKind, Segments};
 use relay_fuzz_targets::rebuild::{normalize, rebuild};
 use testkit::generate::{Sizes, arb_any_value, arb_request, arb_resource_spans, arb_scope_spans, arb_span};
@@ -80,7 +80,7 @@ proptest! {
     fn segments_do_not_matter(request in arb_request(), seed: u64, piece_bytes in 1..40_usize) {
         let message = encode_permuted(&request, seed, true);
         let segments: Segments = message.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
-        let framed = RawRequest::new(segments).frame().unwrap();
+        let framed = RawRequest::new(segments).frame(Signal::Traces).unwrap();
         let contiguous = framed.segments().contiguous();
         prop_assert_eq!(contiguous.as_ref(), message.as_slice());
         check_against_prost(&contiguous);
@@ -245,7 +245,7 @@ fn deep_nesting_is_an_error_not_a_stack_overflow() {
     let look = || {
         for list in [false, true] {
             let message = nested_attribute(100_000, list);
-            assert_eq!(RawRequest::new(message.clone()).frame().unwrap().items(), 1);
+            assert_eq!(RawRequest::new(message.clone()).frame(Signal::Traces).unwrap().items(), 1);
             assert_eq!(descend(&message), (100, Err(DecodeErrorKind::TooDeep { max: 100 })));
             let fields = only_span(&message).fields().unwrap();
             let printed = fields.attributes().next().unwrap().unwrap().to_string();

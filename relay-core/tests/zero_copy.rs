@@ -15,11 +15,11 @@ use relay_core::Relay;
 use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger, Settled};
 use relay_core::config::{BatchSink, ReceiverConfig, UpstreamConfig};
 use relay_core::edit::{SplitLimit, split};
-use relay_core::grpc::{MessageAssembler, PREFIX_BYTES, TRACE_EXPORT_PATH, prefix};
+use relay_core::grpc::{MessageAssembler, PREFIX_BYTES, prefix};
 use relay_core::http2::frame::{self, END_HEADERS, END_STREAM, HEAD_BYTES, Head, Kind};
 use relay_core::http2::{Client, Event, RequestHead, Server, ServerConfig, hpack};
 use relay_core::limits::{self, INLINE_COPY_BYTES_MAX, UPSTREAM_MESSAGE_BYTES_MAX};
-use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use relay_core::queue::Budget;
 use relay_core::upstream::{Endpoint, Outcome};
 use support::pointers::{Span, data_frames, lies_in, runs, span_of};
@@ -46,7 +46,7 @@ const LIMITS: BatchLimits = BatchLimits {
 };
 
 fn builder() -> BatchBuilder {
-    BatchBuilder::new(LIMITS, &Budget::new(usize::MAX), None, Arc::new(Ledger::default()))
+    BatchBuilder::new(Signal::Traces, LIMITS, &Budget::new(usize::MAX), None, Arc::new(Ledger::default()))
 }
 
 /// A request of at least `bytes_min` bytes.
@@ -66,7 +66,7 @@ struct Received {
 fn receive(message: &Bytes) -> Received {
     let body = grpc_message(message);
     let (mut block, mut wire, mut places) = (vec![0x83, 0x86], frame::PREFACE.to_vec(), Vec::new());
-    hpack::put_literal(&mut block, b":path", TRACE_EXPORT_PATH.as_bytes());
+    hpack::put_literal(&mut block, b":path", Signal::Traces.grpc_path().as_bytes());
     frame::put_settings(&mut wire, &[]);
     frame::put(&mut wire, Kind::HEADERS, END_HEADERS, 1, &block);
     let pieces = data_frames(&body);
@@ -92,7 +92,10 @@ fn receive(message: &Bytes) -> Received {
             assembler.push(bytes).unwrap();
         }
     }
-    Received { request: RawRequest::new(assembler.finish().unwrap().body).frame().unwrap(), lies }
+    Received {
+        request: RawRequest::new(assembler.finish().unwrap().body).frame(Signal::Traces).unwrap(),
+        lies,
+    }
 }
 
 /// The way of a batch out: the ranges of message bytes that the socket is given, in order.
@@ -104,7 +107,7 @@ fn payload_ranges(batch: &Batch) -> Vec<Span> {
     assert!(client.fill());
     client.written(limits::WRITE_AHEAD_BYTES);
 
-    let path = [(&b":path"[..], TRACE_EXPORT_PATH.as_bytes())];
+    let path = [(&b":path"[..], Signal::Traces.grpc_path().as_bytes())];
     let head = RequestHead::new(false, path.into_iter(), std::iter::empty());
     let prefix = Bytes::copy_from_slice(&prefix(false, batch.rope().len()).unwrap());
     client.open(&head, prefix.clone().chain(batch.rope().reader())).unwrap();
@@ -259,7 +262,7 @@ fn submit_to(sinks: &[Arc<Recorder>], request: &Bytes) {
         sinks.iter().enumerate().map(upstream).fold(Relay::builder().cores(2), |relay, u| relay.upstream(u));
     let relay = relay.start().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    assert_eq!(runtime.block_on(relay.submit(request.clone()).unwrap()), Settled::Delivered);
+    assert_eq!(runtime.block_on(relay.submit(Signal::Traces, request.clone()).unwrap()), Settled::Delivered);
     settled(&drain(relay, SOON));
 }
 

@@ -1,10 +1,11 @@
-//! The last line: what became of every span. A self check: it says so when the books do not add up.
-//! Must never round, estimate or leave a span out.
+//! The last line: what became of every item. A self check: it says so when the books do not add up.
+//! Must never round, estimate or leave an item out.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use relay_core::batch::DropReason;
+use relay_core::otlp::Signal;
 use relay_core::stats::{Stats, UpstreamStats};
 
 use crate::plan::Plan;
@@ -12,8 +13,8 @@ use crate::plan::Plan;
 /// Which receivers feed which upstreams, to check the one against the other.
 #[derive(Debug)]
 pub(crate) struct Books {
-    /// For each upstream the receivers that feed it.
-    fed_by: Vec<Vec<usize>>,
+    /// For each upstream the names of the receivers that feed it.
+    fed_by: Vec<Vec<String>>,
     /// For each upstream whether a sender may go away between the queue and the answer.
     answers_late: Vec<bool>,
 }
@@ -23,9 +24,9 @@ pub(crate) struct Books {
 pub(crate) struct Report {
     /// One line.
     pub(crate) line: String,
-    /// False means that spans were lost without a count, or counted twice.
+    /// False means that items were lost without a count, or counted twice.
     pub(crate) adds_up: bool,
-    /// Spans that no upstream took before the end.
+    /// Items that no upstream took before the end.
     pub(crate) given_up: u64,
 }
 
@@ -33,11 +34,14 @@ impl Books {
     /// The books of a relay that runs by `plan`.
     pub(crate) fn new(plan: &Plan) -> Self {
         let feeds = |name: &String| {
-            let receivers = plan.receivers.iter().enumerate();
-            receivers
-                .filter(|(_, receiver)| receiver.upstreams.contains(name))
-                .map(|(index, _)| index)
-                .collect()
+            let mut feeding: Vec<String> = Vec::new();
+            for receiver in plan.receivers.iter().filter(|receiver| receiver.upstreams.contains(name)) {
+                // A receiver that listens on two ports is one name.
+                if !feeding.contains(&receiver.name) {
+                    feeding.push(receiver.name.clone());
+                }
+            }
+            feeding
         };
         Self {
             fed_by: plan.upstreams.iter().map(|upstream| feeds(&upstream.name)).collect(),
@@ -51,12 +55,8 @@ impl Books {
 
     /// Checks final stats, in which nothing is held, and says them in one line.
     pub(crate) fn close(&self, stats: &Stats, elapsed: Duration) -> Report {
-        let accepted: u64 = stats.receivers.iter().map(|receiver| receiver.accepted_items).sum();
-        let refused: u64 = stats.receivers.iter().map(|receiver| receiver.refused_items).sum();
-        let mut line = format!(
-            "shutdown complete in {:.1}s: accepted {accepted} spans, refused {refused}",
-            elapsed.as_secs_f64()
-        );
+        let mut line = format!("shutdown complete in {:.1}s: ", elapsed.as_secs_f64());
+        write_received(&mut line, stats);
         let mut adds_up = true;
         for (index, upstream) in stats.upstreams.iter().enumerate() {
             write_upstream(&mut line, upstream);
@@ -73,14 +73,30 @@ impl Books {
     /// What the receivers answered for is what the upstream was offered.
     fn matches_receivers(&self, index: usize, upstream: &UpstreamStats, stats: &Stats) -> bool {
         let Some(feeds) = self.fed_by.get(index) else { return false };
-        let receivers = feeds.iter().filter_map(|receiver| stats.receivers.get(*receiver));
-        let answered: u64 = receivers.map(|receiver| receiver.accepted_items + receiver.refused_items).sum();
+        let receivers = stats.receivers.iter().filter(|receiver| feeds.contains(&receiver.name));
+        let of_signal = receivers.map(|receiver| receiver.of(upstream.signal));
+        let answered: u64 = of_signal.map(|of| of.accepted_items + of.refused_items).sum();
         let offered = upstream.items.enqueued + upstream.enqueue_failed_items;
         if self.answers_late.get(index).copied().unwrap_or(false) {
             // A sender that went away before the result was never answered; its spans were relayed all the same.
             return answered <= offered;
         }
         answered == offered
+    }
+}
+
+/// What was received of each signal that anything was received of; traces in any case.
+fn write_received(line: &mut String, stats: &Stats) {
+    let mut separator = "";
+    for signal in Signal::ALL {
+        let received = || stats.receivers.iter().map(|receiver| receiver.of(signal));
+        let accepted: u64 = received().map(|of| of.accepted_items).sum();
+        let refused: u64 = received().map(|of| of.refused_items).sum();
+        if signal == Signal::Traces || accepted + refused > 0 {
+            // Writing to a String cannot fail.
+            write!(line, "{separator}accepted {accepted} {}, refused {refused}", signal.items()).ok();
+            separator = "; ";
+        }
     }
 }
 

@@ -168,7 +168,7 @@ fn serve_probes(config: &Config, probes: Probes, life: &Rc<Life>, about: Vec<Abo
     }
     if let (Some(listener), Some(settings)) = (probes.metrics, &config.metrics) {
         announce_probe("metrics", &listener, "/metrics");
-        let source = metrics::Source::new(config.receivers.len(), about, settings, life);
+        let source = metrics::Source::new(about, settings, life);
         http::serve(listener, move |asked| (asked == "/metrics").then(|| source.answer()));
     }
 }

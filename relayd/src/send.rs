@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use relay_core::batch::Settled;
 use relay_core::config::{Destination, GrpcConfig, UpstreamConfig};
+use relay_core::otlp::Signal;
 use relay_core::upstream::{Endpoint, RetryPolicy};
 use relay_core::{Relay, RelayHandle};
 
@@ -89,7 +90,7 @@ fn start(endpoint: Endpoint) -> Result<RelayHandle, String> {
 async fn send_one(relay: &RelayHandle, sample: &Sample) -> Result<(), String> {
     let mut receipts = Vec::new();
     for request in &sample.requests {
-        receipts.push(relay.submit(request.clone()).map_err(|error| error.to_string())?);
+        receipts.push(relay.submit(Signal::Traces, request.clone()).map_err(|error| error.to_string())?);
     }
     for receipt in receipts {
         match receipt.await {

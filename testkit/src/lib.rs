@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`wire`] | a minimal protobuf walker, down to fields, for comparing bytes |
 //! | [`oracle`] | prost's types and the grouping-independent form of a request |
+//! | [`otlp_json`] | prost's types as OTLP/JSON, in any of its spellings |
 //! | [`generate`] | proptest strategies for every field, and deterministic kube-like requests |
 //! | [`permute`] | the same value with fields in another order and unknown fields between them |
 //! | [`payloads`] | recorded traffic of kube-apiserver, etcd, CRI-O, containerd |
@@ -42,6 +43,7 @@ pub mod collector;
 pub mod generate;
 mod listener;
 pub mod oracle;
+pub mod otlp_json;
 pub mod payloads;
 pub mod permute;
 pub mod proxy;

@@ -10,18 +10,19 @@ const TEST_LINES_MAX: usize = 800;
 const MOD_LINES_MAX: usize = 120;
 
 /// Which layers of relay-core a layer may import. `limits` is open to all; `io` and `relay` may import everything.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("limits", &[]),
     ("wire", &[]),
     ("otlp", &["wire"]),
     ("edit", &["otlp", "wire"]),
+    ("json", &["otlp", "wire"]),
     ("grpc", &["wire"]),
     ("http2", &["grpc"]),
     ("queue", &[]),
     ("batch", &["edit", "otlp", "queue", "wire"]),
     ("upstream", &["grpc", "batch"]),
-    ("config", &["batch", "upstream"]),
-    ("stats", &["batch"]),
+    ("config", &["batch", "otlp", "upstream"]),
+    ("stats", &["batch", "otlp"]),
 ];
 
 fn root() -> PathBuf {

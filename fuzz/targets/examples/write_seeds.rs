@@ -11,6 +11,7 @@ use std::path::Path;
 
 use testkit::generate::{Xorshift, kube_like_request};
 use testkit::oracle::encode;
+use testkit::otlp_json::{self, Form};
 use testkit::payloads::{recorded, reslice};
 use testkit::permute::encode_permuted;
 use testkit::raw::{grpc_message, grpc_message_with, gzip};
@@ -224,6 +225,27 @@ fn http2_scripts() -> Vec<Seed> {
     scripts.chain(orderly).collect()
 }
 
+/// Bodies of every signal: requests, and what the Collector was asked about. The first byte chooses the signal.
+fn json_seeds() -> Vec<Seed> {
+    let cases = include_str!("../../../e2e/json_cases/cases.json");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(cases).unwrap();
+    let asked = cases.iter().map(|case| {
+        let choice = match case["signal"].as_str().unwrap() {
+            "traces" => 0,
+            "metrics" => 1,
+            "logs" => 2,
+            _ => 3,
+        };
+        let name = case["name"].as_str().unwrap().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        (name, [&[choice], case["body"].as_str().unwrap().as_bytes()].concat())
+    });
+    let spelled = Form::all().into_iter().step_by(5).enumerate().map(|(index, form)| {
+        let body = otlp_json::traces(&kube_like_request(1, index as u64), form).to_string();
+        (format!("kube-{index}"), [&[0], body.as_bytes()].concat())
+    });
+    asked.chain(spelled).collect()
+}
+
 /// The seeds with bytes before them that choose limits and cuts.
 fn with_choices(count: usize) -> Vec<Seed> {
     let mut random = Xorshift::new(count as u64);
@@ -239,6 +261,7 @@ fn main() {
         ("grpc_messages", grpc_seeds()),
         ("http2_frames", http2_scripts()),
         ("http2_server", http2_seeds()),
+        ("json", json_seeds()),
         ("concat", with_choices(2)),
         ("split", with_choices(4)),
     ] {

@@ -16,12 +16,14 @@
 
 mod grpc;
 mod http2;
+mod json;
 mod merging;
 mod reading;
 pub mod rebuild;
 
 pub use grpc::grpc_messages;
 pub use http2::{http2_frames, http2_server};
+pub use json::json;
 pub use merging::{concat, split};
 pub use reading::{framing, views_against_prost, wire};
 
@@ -29,12 +31,13 @@ pub use reading::{framing, views_against_prost, wire};
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("concat", concat),
     ("framing", framing),
     ("grpc_messages", grpc_messages),
     ("http2_frames", http2_frames),
     ("http2_server", http2_server),
+    ("json", json),
     ("split", split),
     ("views_against_prost", views_against_prost),
     ("wire", wire),

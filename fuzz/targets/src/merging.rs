@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use relay_core::batch::{Batch, BatchBuilder, BatchLimits, Ledger};
 use relay_core::edit::{SplitLimit, split as split_request};
-use relay_core::otlp::{FramedRequest, RawRequest};
+use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use relay_core::queue::Budget;
 use relay_core::wire::Segments;
 use testkit::oracle::{FlatSpan, decode, flatten, flatten_all, merge};
@@ -19,7 +19,7 @@ fn frame(message: &[u8], seed: u8) -> Option<FramedRequest> {
     } else {
         cut(message, seed).into_iter().collect()
     };
-    RawRequest::new(segments).frame().ok()
+    RawRequest::new(segments).frame(Signal::Traces).ok()
 }
 
 fn bytes_of(batch: &Batch) -> Vec<u8> {
@@ -42,7 +42,7 @@ pub fn concat(data: &[u8]) {
         items_target: u64::MAX,
         inline_copy_bytes_max: usize::from(*choice) * 4,
     };
-    let mut builder = BatchBuilder::new(limits, &budget, None, Arc::clone(&ledger));
+    let mut builder = BatchBuilder::new(Signal::Traces, limits, &budget, None, Arc::clone(&ledger));
     builder.push(a, None);
     builder.push(b, None);
     let batch = builder.seal().unwrap();
@@ -75,8 +75,8 @@ pub fn split(data: &[u8]) {
     let mut outputs: Vec<Bytes> = Vec::new();
     for output in &cut.requests {
         assert!(output.len() <= bytes_max && output.items() <= items_max, "over the limit");
-        let again = RawRequest::new(output.segments().clone()).frame().expect("outputs frame");
-        assert_eq!((again.items(), again.resource_spans()), (output.items(), output.resource_spans()));
+        let again = RawRequest::new(output.segments().clone()).frame(Signal::Traces).expect("outputs frame");
+        assert_eq!((again.items(), again.resources()), (output.items(), output.resources()));
         items += output.items();
         outputs.push(output.to_bytes());
     }

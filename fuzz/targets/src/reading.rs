@@ -1,6 +1,6 @@
 //! Reading: wire format, framing, views. The oracles are prost and testkit's own wire walker.
 
-use relay_core::otlp::RawRequest;
+use relay_core::otlp::{RawRequest, Signal};
 use relay_core::wire::{
     self, DecodeError, FieldValue, Input, Reader, SegmentReader, Segments, Tag, WireType, append_varint,
     varint_len,
@@ -89,7 +89,7 @@ fn against_walker(data: &[u8], is_message: bool) {
 pub fn framing(data: &[u8]) {
     let seed = data.last().copied().unwrap_or_default();
     let counts = |message: Segments| {
-        RawRequest::new(message).frame().map(|framed| (framed.items(), framed.resource_spans()))
+        RawRequest::new(message).frame(Signal::Traces).map(|framed| (framed.items(), framed.resources()))
     };
     let whole = counts(Segments::from(data.to_vec()));
     assert_eq!(whole, counts(cut(data, seed).into_iter().collect()), "segments must not matter");

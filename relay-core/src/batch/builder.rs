@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Batch, DropReason, Ledger, Part, ReceiptSender, Rope};
 use crate::limits::{ARENA_BLOCK_BYTES_MAX, ARENA_BLOCK_BYTES_MIN, BATCH_PARTS_MAX, RECEIVE_BLOCK_BYTES};
-use crate::otlp::FramedRequest;
+use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Charge};
 
 /// When a batch is full.
@@ -46,6 +46,7 @@ impl Places {
 /// Collects requests into one batch.
 #[derive(Debug)]
 pub struct BatchBuilder {
+    signal: Signal,
     limits: BatchLimits,
     ledger: Arc<Ledger>,
     pieces: Vec<Bytes>,
@@ -61,15 +62,17 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch whose memory counts in `budget`, whose places in a bounded queue count in `places`, and whose
+    /// An empty batch of requests of `signal` whose memory counts in `budget`, whose places in a bounded queue count in `places`, and whose
     /// items count in `ledger`.
     pub fn new(
+        signal: Signal,
         limits: BatchLimits,
         budget: &Arc<Budget>,
         places: Option<Places>,
         ledger: Arc<Ledger>,
     ) -> Self {
         Self {
+            signal,
             limits,
             ledger,
             pieces: Vec::new(),
@@ -113,14 +116,18 @@ impl BatchBuilder {
     pub fn fits(&self, bytes: usize, items: u64) -> bool {
         self.bytes + bytes <= self.limits.bytes_max
             && self.items.saturating_add(items) <= self.limits.items_max
-            && self.parts.len() < BATCH_PARTS_MAX
+            && self.parts.len() < self.parts_max()
     }
 
     /// Whether it should go without waiting any longer.
     pub fn is_due(&self) -> bool {
         self.items >= self.limits.items_target
             || self.bytes >= self.limits.bytes_max
-            || self.parts.len() >= BATCH_PARTS_MAX
+            || self.parts.len() >= self.parts_max()
+    }
+
+    fn parts_max(&self) -> usize {
+        if self.signal.concatenates() { BATCH_PARTS_MAX } else { 1 }
     }
 
     /// Adds a request. The caller has asked [`BatchBuilder::fits`], or seals at once afterwards.
@@ -140,10 +147,10 @@ impl BatchBuilder {
         self.push_segments(request, |bytes| bytes);
     }
 
-    /// Enters `items` that were offered and cannot be sent, because one span is larger than a batch may be.
+    /// Enters `items` that were offered and cannot be sent, because one item is larger than a batch may be.
     pub fn drop_too_large(&self, items: u64) {
         self.ledger.enqueue(items);
-        self.ledger.drop_items(DropReason::SpanTooLarge, items);
+        self.ledger.drop_items(DropReason::ItemTooLarge, items);
     }
 
     /// Closes the open batch, if anything is in it, and starts an empty one.
@@ -157,6 +164,7 @@ impl BatchBuilder {
         self.block_bytes = 0;
         self.bytes = 0;
         Some(Batch {
+            signal: self.signal,
             rope: Rope::new(std::mem::take(&mut self.pieces)),
             parts: std::mem::take(&mut self.parts),
             receipts: std::mem::take(&mut self.receipts),

@@ -1,4 +1,4 @@
-//! The books of one upstream on one core: enqueued = delivered + still held + dropped, by reason, in items (spans).
+//! The books of one upstream on one core: enqueued = delivered + still held + dropped, by reason, in items.
 //!
 //! Only a [`super::Batch`] and its builder write here, so the sum holds by construction: an item is entered when it
 //! joins a batch and leaves when the batch is settled, also when the batch is dropped by a panic or a cancelled task.
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum DropReason {
     /// Its task ended before an answer came: a panic, or the process ended without a drain.
     Aborted,
+    /// A single item larger than the upstream's limit, with its resource and scope.
+    ItemTooLarge,
     /// The upstream counted it in `partial_success` (OTLP, "Partial Success": must not be retried).
     PartialSuccess,
     /// The upstream refused it for good (OTLP, "Failures": a non-retryable code), alone, after its neighbours were
@@ -20,19 +22,20 @@ pub enum DropReason {
     RetriesExhausted,
     /// The drain deadline passed before the upstream took it.
     ShutdownDeadline,
-    /// A single span larger than the upstream's limit, with its resource and scope.
-    SpanTooLarge,
+    /// The upstream has no service for the signal (UNIMPLEMENTED; 404): a matter of configuration.
+    Unimplemented,
 }
 
 impl DropReason {
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Aborted,
+        Self::ItemTooLarge,
         Self::PartialSuccess,
         Self::Rejected,
         Self::RetriesExhausted,
         Self::ShutdownDeadline,
-        Self::SpanTooLarge,
+        Self::Unimplemented,
     ];
 
     /// The name in metrics and logs.
@@ -43,7 +46,8 @@ impl DropReason {
             Self::Rejected => "rejected",
             Self::RetriesExhausted => "retries_exhausted",
             Self::ShutdownDeadline => "shutdown_deadline",
-            Self::SpanTooLarge => "span_too_large",
+            Self::ItemTooLarge => "item_too_large",
+            Self::Unimplemented => "unimplemented",
         }
     }
 }

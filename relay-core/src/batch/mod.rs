@@ -2,7 +2,7 @@
 //!
 //! `ExportTraceServiceRequest` has one field, `repeated ResourceSpans resource_spans = 1`, so the bytes of two requests
 //! one after the other are a request that holds both (protobuf encoding guide, "Last One Wins" and merging of repeated
-//! fields). Nothing here decodes, and nothing here sends.
+//! fields). The same holds for metrics and logs; a request of profiles is a batch of its own. Nothing here decodes, and nothing here sends.
 
 mod builder;
 mod ledger;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{DropReason, Ledger, ReceiptSender, Rope, Settled};
 use crate::edit::{SplitLimit, split};
-use crate::otlp::{FramedRequest, RawRequest};
+use crate::otlp::{FramedRequest, RawRequest, Signal};
 use crate::queue::Charge;
 
 /// One request inside a batch.
@@ -15,13 +15,14 @@ use crate::queue::Charge;
 pub struct Part {
     /// Its length in the rope, in bytes.
     pub bytes: usize,
-    /// Its items (spans).
+    /// Its items.
     pub items: u64,
 }
 
 /// Requests merged by concatenation, on their way to one upstream.
 #[derive(Debug)]
 pub struct Batch {
+    pub(super) signal: Signal,
     pub(super) rope: Rope,
     // The parts' lengths add up to the rope's, their items to `items`.
     pub(super) parts: Vec<Part>,
@@ -36,12 +37,17 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The bytes: one valid `ExportTraceServiceRequest`.
+    /// Whose items it holds.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// The bytes: one valid export request of its signal.
     pub fn rope(&self) -> &Rope {
         &self.rope
     }
 
-    /// Items (spans) inside.
+    /// Items inside.
     pub fn items(&self) -> u64 {
         self.items
     }
@@ -92,6 +98,7 @@ impl Batch {
         }
         let items = parts.iter().map(|part| part.items).sum();
         let second = Self {
+            signal: self.signal,
             rope: self.rope.slice(bytes, self.rope.len()).into(),
             parts,
             receipts,
@@ -107,7 +114,7 @@ impl Batch {
     }
 
     /// Cuts it into batches of at most `bytes_max` bytes each: at part borders where that is enough, else inside a
-    /// part (see [`crate::edit::split`]). Spans that do not fit alone are dropped and counted. Empty when nothing fits.
+    /// part (see [`crate::edit::split`]). Items that do not fit alone are dropped and counted. Empty when nothing fits.
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
         if self.rope.len() <= bytes_max {
             return vec![self];
@@ -125,12 +132,12 @@ impl Batch {
     fn split_part(mut self, bytes_max: usize) -> Vec<Self> {
         let segments = self.rope.slice(0, self.rope.len());
         // It was framed when it came in; if it does not frame now, there is nothing to cut.
-        let Ok(request) = RawRequest::new(segments).frame() else {
+        let Ok(request) = RawRequest::new(segments).frame(self.signal) else {
             self.give_up(DropReason::Rejected);
             return Vec::new();
         };
         let cut = split(&request, SplitLimit { bytes_max, items_max: u64::MAX });
-        self.ledger.drop_items(DropReason::SpanTooLarge, cut.dropped_items.min(self.items));
+        self.ledger.drop_items(DropReason::ItemTooLarge, cut.dropped_items.min(self.items));
         self.items -= cut.dropped_items.min(self.items);
         let (share, last) =
             (self.charge.units() / cut.requests.len().max(1), cut.requests.len().saturating_sub(1));
@@ -138,7 +145,7 @@ impl Batch {
         for (at, request) in cut.requests.into_iter().enumerate() {
             batches.push(self.carve(request, if at == last { usize::MAX } else { share }));
         }
-        // The request is delivered when all its pieces are; spans that are in none of them are lost already.
+        // The request is delivered when all its pieces are; items that are in none of them are lost already.
         let lost = usize::from(cut.dropped_items > 0 || batches.is_empty());
         for (part, receipt) in std::mem::take(&mut self.receipts) {
             let mut pieces = receipt.split(batches.len() + lost);
@@ -146,7 +153,7 @@ impl Batch {
                 batch.receipts.extend(pieces.pop().map(|piece| (part, piece)));
             }
             for piece in pieces {
-                piece.settle(Settled::Dropped(DropReason::SpanTooLarge));
+                piece.settle(Settled::Dropped(DropReason::ItemTooLarge));
             }
         }
         batches
@@ -159,6 +166,7 @@ impl Batch {
         self.items -= items;
         let part = Part { bytes: request.segments().len(), items };
         Self {
+            signal: self.signal,
             rope: request.into_segments().into(),
             parts: vec![part],
             receipts: VecDeque::new(),

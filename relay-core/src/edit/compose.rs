@@ -7,14 +7,15 @@ use bytes::BytesMut;
 
 use super::SplitLimit;
 use crate::limits::SPLIT_REQUESTS_MAX;
-use crate::otlp::FramedRequest;
-use crate::otlp::fields::{request, resource_spans};
+use crate::otlp::{FramedRequest, Signal};
 use crate::wire::{SegmentIndex, Segments, append_varint, varint_len};
 
-/// Fields around the children of a `ResourceSpans` or `ScopeSpans`, to be repeated in every output that has
+/// Fields around the children of a `ResourceSpans`, `ScopeSpans` or the like, to be repeated in every output that has
 /// some of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Header {
+    /// The field that the message is in.
+    pub(super) field: u32,
     pub(super) pieces: Vec<Piece>,
     /// Sum of the pieces.
     pub(super) bytes: usize,
@@ -29,27 +30,20 @@ pub(super) enum Piece {
     New(Range<usize>),
 }
 
-/// The headers around something that is placed: none (a field of the request), that of its `ResourceSpans` (a
-/// `ScopeSpans`), or both (a span).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Around<'h> {
-    pub(super) resource: Option<&'h Header>,
-    pub(super) scope: Option<&'h Header>,
-}
-
 /// A run of the source that goes into one output or none.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
     pub(super) range: Range<usize>,
-    /// Spans in it.
+    /// Items in it.
     pub(super) items: u64,
-    /// 1 if it is a whole `ResourceSpans`.
-    pub(super) resource_spans: u64,
+    /// 1 if it is a whole `ResourceSpans` or its like.
+    pub(super) resources: u64,
 }
 
 /// A message whose tag and length are written when it is complete.
 #[derive(Debug)]
 struct Open {
+    field: u32,
     /// Index of the piece that its tag and length will be.
     head: usize,
     /// Bytes of its header and its complete children.
@@ -62,15 +56,17 @@ struct Draft {
     /// Bytes of complete top-level fields.
     bytes: usize,
     items: u64,
-    resource_spans: u64,
-    resource: Option<Open>,
-    /// Only when `resource` is.
-    scope: Option<Open>,
+    resources: u64,
+    /// Messages that are not complete, from the outside in.
+    open: Vec<Open>,
 }
 
 #[derive(Debug)]
 pub(super) struct Composer {
+    signal: Signal,
     limit: SplitLimit,
+    /// What every output begins with.
+    first: Header,
     /// Every new byte of all outputs: tags and lengths, and the odd header that was cut into too many pieces.
     new: BytesMut,
     done: Vec<Draft>,
@@ -78,12 +74,26 @@ pub(super) struct Composer {
 }
 
 impl Composer {
-    pub(super) fn new(limit: SplitLimit) -> Self {
-        Self { limit, new: BytesMut::new(), done: Vec::new(), draft: Draft::default() }
+    pub(super) fn new(signal: Signal, limit: SplitLimit) -> Self {
+        Self {
+            signal,
+            limit,
+            first: Header::default(),
+            new: BytesMut::new(),
+            done: Vec::new(),
+            draft: Draft::default(),
+        }
     }
 
-    /// Adds `unit` to the output being filled if that keeps it within the limit.
-    pub(super) fn place_here(&mut self, around: Around<'_>, unit: &Unit) -> bool {
+    /// Begins every output with these fields; called before anything is placed.
+    pub(super) fn begin_each_with(&mut self, first: Header) {
+        self.draft = Draft::begin(&first);
+        self.first = first;
+    }
+
+    /// Adds `unit` to the output being filled if that keeps it within the limit. `around`: the headers around it, from the outside
+    /// in; none for a field of the request.
+    pub(super) fn place_here(&mut self, around: &[Header], unit: &Unit) -> bool {
         let fits = self.limit.holds(self.draft.bytes_with(around, unit), self.draft.items, unit.items);
         if fits {
             self.draft.append(around, unit);
@@ -94,12 +104,12 @@ impl Composer {
     /// Adds `unit` to the output being filled or, if it is too full, to a new one. False if the unit fits
     /// none.
     #[must_use]
-    pub(super) fn place(&mut self, around: Around<'_>, unit: &Unit) -> bool {
+    pub(super) fn place(&mut self, around: &[Header], unit: &Unit) -> bool {
         if self.place_here(around, unit) {
             return true;
         }
         // Asked before the flush: something that fits nowhere must not end an output that others still fit.
-        if !self.limit.holds(Draft::default().bytes_with(around, unit), 0, unit.items) {
+        if !self.limit.holds(Draft::begin(&self.first).bytes_with(around, unit), 0, unit.items) {
             return false;
         }
         if self.done.len() + 1 >= SPLIT_REQUESTS_MAX {
@@ -109,28 +119,27 @@ impl Composer {
         self.place_here(around, unit)
     }
 
-    /// Ends the `ScopeSpans` being filled.
-    pub(super) fn close_scope(&mut self) {
-        let Some(open) = self.draft.scope.take() else { return };
-        self.write_head(resource_spans::SCOPE_SPANS, &open);
-        if let Some(resource) = &mut self.draft.resource {
-            resource.body_bytes += field_bytes(open.body_bytes);
+    /// Ends the messages being filled but for the outermost `depth`.
+    pub(super) fn close_to(&mut self, depth: usize) {
+        while self.draft.open.len() > depth
+            && let Some(open) = self.draft.open.pop()
+        {
+            let start = self.new.len();
+            append_varint(&mut self.new, u64::from(open.field << 3 | 2));
+            append_varint(&mut self.new, open.body_bytes as u64);
+            if let Some(head) = self.draft.pieces.get_mut(open.head) {
+                *head = Piece::New(start..self.new.len());
+            }
+            self.draft.add(field_bytes(open.body_bytes));
         }
-    }
-
-    /// Ends the `ResourceSpans` being filled, and the `ScopeSpans` in it.
-    pub(super) fn close_resource(&mut self) {
-        self.close_scope();
-        let Some(open) = self.draft.resource.take() else { return };
-        self.write_head(request::RESOURCE_SPANS, &open);
-        self.draft.bytes += field_bytes(open.body_bytes);
     }
 
     /// Ends the output being filled.
     fn flush(&mut self) {
-        self.close_resource();
-        if !self.draft.pieces.is_empty() {
-            self.done.push(std::mem::take(&mut self.draft));
+        self.close_to(0);
+        if self.draft.bytes > self.first.bytes {
+            let begun = Draft::begin(&self.first);
+            self.done.push(std::mem::replace(&mut self.draft, begun));
         }
     }
 
@@ -150,7 +159,7 @@ impl Composer {
     /// The outputs in order, as slices of `source`.
     pub(super) fn finish(mut self, source: &SegmentIndex<'_>) -> Vec<FramedRequest> {
         self.flush();
-        let new = self.new.freeze();
+        let (new, signal) = (self.new.freeze(), self.signal);
         let compose = |draft: Draft| {
             let mut segments = Segments::new();
             for piece in draft.pieces {
@@ -159,18 +168,9 @@ impl Composer {
                     Piece::New(range) => segments.push(new.slice(range)),
                 }
             }
-            FramedRequest::composed(segments, draft.items, draft.resource_spans)
+            FramedRequest::composed(signal, segments, draft.items, draft.resources)
         };
         self.done.into_iter().map(compose).collect()
-    }
-
-    fn write_head(&mut self, field: u32, open: &Open) {
-        let start = self.new.len();
-        append_varint(&mut self.new, u64::from(field << 3 | 2));
-        append_varint(&mut self.new, open.body_bytes as u64);
-        if let Some(head) = self.draft.pieces.get_mut(open.head) {
-            *head = Piece::New(start..self.new.len());
-        }
     }
 }
 
@@ -182,42 +182,42 @@ impl SplitLimit {
 }
 
 impl Draft {
+    fn begin(first: &Header) -> Self {
+        Self { pieces: first.pieces.clone(), bytes: first.bytes, ..Self::default() }
+    }
+
     /// Length of this output if `unit` were added, in bytes.
-    fn bytes_with(&self, around: Around<'_>, unit: &Unit) -> usize {
+    fn bytes_with(&self, around: &[Header], unit: &Unit) -> usize {
         let mut bytes = unit.range.len();
-        for (open, header) in [(&self.scope, around.scope), (&self.resource, around.resource)] {
-            if let Some(header) = header {
-                bytes = field_bytes(open.as_ref().map_or(header.bytes, |open| open.body_bytes) + bytes);
-            }
+        for (depth, header) in around.iter().enumerate().rev() {
+            let body = self.open.get(depth).map_or(header.bytes, |open| open.body_bytes);
+            bytes = field_bytes(body + bytes);
         }
         self.bytes + bytes
     }
 
-    fn append(&mut self, around: Around<'_>, unit: &Unit) {
-        if let (Some(header), None) = (around.resource, &self.resource) {
-            self.resource = Some(self.open(header));
-            self.resource_spans += 1;
-        }
-        if let (Some(header), None) = (around.scope, &self.scope) {
-            self.scope = Some(self.open(header));
+    fn append(&mut self, around: &[Header], unit: &Unit) {
+        for header in around.get(self.open.len()..).unwrap_or_default() {
+            self.resources += u64::from(self.open.is_empty());
+            self.open.push(Open { field: header.field, head: self.pieces.len(), body_bytes: header.bytes });
+            self.pieces.push(Piece::New(0..0));
+            self.pieces.extend_from_slice(&header.pieces);
         }
         self.items += unit.items;
-        self.resource_spans += unit.resource_spans;
-        match (&mut self.scope, &mut self.resource) {
-            (Some(open), _) | (None, Some(open)) => open.body_bytes += unit.range.len(),
-            (None, None) => self.bytes += unit.range.len(),
-        }
+        self.resources += unit.resources;
+        self.add(unit.range.len());
         match self.pieces.last_mut() {
             Some(Piece::Source(last)) if last.end == unit.range.start => last.end = unit.range.end,
             _ => self.pieces.push(Piece::Source(unit.range.clone())),
         }
     }
 
-    fn open(&mut self, header: &Header) -> Open {
-        let head = self.pieces.len();
-        self.pieces.push(Piece::New(0..0));
-        self.pieces.extend_from_slice(&header.pieces);
-        Open { head, body_bytes: header.bytes }
+    /// Counts bytes of the innermost open message, or of the request.
+    fn add(&mut self, bytes: usize) {
+        match self.open.last_mut() {
+            Some(open) => open.body_bytes += bytes,
+            None => self.bytes += bytes,
+        }
     }
 }
 

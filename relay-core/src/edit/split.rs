@@ -1,10 +1,9 @@
 //! Splits a request that is too large for its upstream. Loses nothing but what does not fit alone, and says
 //! how much that was.
 
-use super::compose::{Around, Composer, Header, Piece, Unit};
+use super::compose::{Composer, Header, Piece, Unit};
 use crate::limits::SPLIT_HEADER_PIECES_MAX;
-use crate::otlp::fields::{request, resource_spans, scope_spans};
-use crate::otlp::{FramedRequest, count_resource_spans, count_scope_spans};
+use crate::otlp::{FramedRequest, Level, Signal};
 use crate::wire::{self, DecodeError, Input, Reader, SegmentIndex, SegmentReader};
 
 /// How large a request may be.
@@ -12,38 +11,45 @@ use crate::wire::{self, DecodeError, Input, Reader, SegmentIndex, SegmentReader}
 pub struct SplitLimit {
     /// Bytes of the encoded, uncompressed message.
     pub bytes_max: usize,
-    /// Spans; `u64::MAX` for no limit.
+    /// Items; `u64::MAX` for no limit.
     pub items_max: u64,
 }
 
 /// What became of a request that was split.
 #[derive(Clone, Debug)]
 pub struct Split {
-    /// Requests within the limit; their spans, one after the other, are those of the source in its order.
+    /// Requests within the limit; their items, one after the other, are those of the source in its order.
     pub requests: Vec<FramedRequest>,
-    /// Spans that are in none of them, because one span with its resource and scope is larger than the limit, or because
+    /// Items that are in none of them, because one item with its resource and scope is larger than the limit, or because
     /// there would be too many requests.
     pub dropped_items: u64,
 }
 
-/// Splits `request` into as few requests within `limit` as a greedy fill gives: between `ResourceSpans`,
-/// within one of them between `ScopeSpans`, within one of them between spans. Resource, scope, schema URLs
-/// and unknown fields are repeated byte for byte around each run of spans; the runs themselves are slices of
-/// the source.
+/// Splits `request` into as few requests within `limit` as a greedy fill gives: between `ResourceSpans`, within one of them
+/// between `ScopeSpans`, within one of them between spans; other signals likewise, metrics also within a metric between data
+/// points. A `Profile` is not cut: its samples share what stands beside them. Resource, scope, schema URLs and unknown fields
+/// are repeated byte for byte around each run of items; the runs themselves are slices of the source.
 ///
-/// A request within the limit comes back as it is. Unknown fields of the request itself go with the first
-/// output. `ResourceSpans` and `ScopeSpans` without spans are kept where they fit, and lost without being
-/// counted where they fit nowhere. Takes time in proportion to the number of fields in source and outputs,
-/// whatever the limit. A sender that puts nearly a limit's worth of resource around each of many tiny spans
+/// A request within the limit comes back as it is. Other fields of the request itself go with the first output, but the
+/// dictionary of profiles goes with every one: all indices point into it. Messages without items are kept where they fit, and
+/// lost without being counted where they fit nowhere. Takes time in proportion to the number of fields in source and outputs,
+/// whatever the limit. A sender that puts nearly a limit's worth of resource around each of many tiny items
 /// gets as many outputs (each holds a reference to that resource, not a copy), up to
-/// [`SPLIT_REQUESTS_MAX`](crate::limits::SPLIT_REQUESTS_MAX); spans past that are dropped and counted.
+/// [`SPLIT_REQUESTS_MAX`](crate::limits::SPLIT_REQUESTS_MAX); items past that are dropped and counted.
 pub fn split(request: &FramedRequest, limit: SplitLimit) -> Split {
     if request.len() <= limit.bytes_max && request.items() <= limit.items_max {
         return Split { requests: vec![request.clone()], dropped_items: 0 };
     }
     let segments = request.segments();
     let source = SegmentIndex::new(segments);
-    let mut splitter = Splitter { composer: Composer::new(limit), source: &source, dropped_items: 0 };
+    let composer = Composer::new(request.signal(), limit);
+    let mut splitter = Splitter {
+        signal: request.signal(),
+        composer,
+        source: &source,
+        around: Vec::new(),
+        dropped_items: 0,
+    };
     let walked = match segments.as_contiguous() {
         Some(bytes) => splitter.request(Reader::new(bytes)),
         None => splitter.request(SegmentReader::new(segments)),
@@ -58,77 +64,91 @@ pub fn split(request: &FramedRequest, limit: SplitLimit) -> Split {
 }
 
 struct Splitter<'a> {
+    signal: Signal,
     composer: Composer,
     source: &'a SegmentIndex<'a>,
+    /// Headers of the messages that are being taken apart, from the outside in.
+    around: Vec<Header>,
     dropped_items: u64,
+}
+
+/// A field: where it is and, if it holds a message of the next level, which level and its body.
+struct Found<I> {
+    field: u32,
+    unit: Unit,
+    child: Option<(Level, I)>,
 }
 
 impl Splitter<'_> {
     fn request<I: Input>(&mut self, body: I) -> Result<(), DecodeError> {
-        // First, so that they go with the first output wherever they stand. One that is larger than the limit
-        // is lost.
-        let mut input = body.clone();
-        while let Some((field, unit, _)) = next_field(&mut input, request::RESOURCE_SPANS)? {
-            if field != request::RESOURCE_SPANS {
-                let _lost = !self.composer.place(Around::default(), &unit);
+        let level = Level::Request;
+        if self.signal == Signal::Profiles {
+            let rest = self.header(body.clone(), level, 0)?;
+            self.composer.begin_each_with(rest);
+        } else {
+            // First, so that they go with the first output wherever they stand. One that is larger than the limit
+            // is lost.
+            let mut input = body.clone();
+            while let Some(found) = self.next_field(&mut input, level)? {
+                if found.child.is_none() {
+                    let _lost = !self.composer.place(&[], &found.unit);
+                }
             }
         }
+        self.children(body, level)
+    }
+
+    fn children<I: Input>(&mut self, body: I, level: Level) -> Result<(), DecodeError> {
         let mut input = body;
-        while let Some((_, unit, child)) = next_field(&mut input, request::RESOURCE_SPANS)? {
-            if let Some(child) = child {
-                let items = count_resource_spans(child.clone())?;
-                self.resource_spans(child, &Unit { items, resource_spans: 1, ..unit })?;
+        while let Some(Found { field, unit, child }) = self.next_field(&mut input, level)? {
+            if let Some((below, body)) = child {
+                let items = below.items(self.signal, body.clone())?;
+                let resources = u64::from(below == Level::Resource);
+                self.message(body, below, field, &Unit { items, resources, ..unit })?;
             }
         }
         Ok(())
     }
 
-    fn resource_spans<I: Input>(&mut self, body: I, whole: &Unit) -> Result<(), DecodeError> {
-        let around = Around::default();
-        if self.composer.place_here(around, whole) || whole.items == 0 && self.composer.place(around, whole) {
+    /// Places a message: whole where it fits, else in parts.
+    fn message<I: Input>(
+        &mut self,
+        body: I,
+        level: Level,
+        field: u32,
+        whole: &Unit,
+    ) -> Result<(), DecodeError> {
+        let may_begin_another = level == Level::Leaf || whole.items == 0;
+        if self.composer.place_here(&self.around, whole)
+            || may_begin_another && self.composer.place(&self.around, whole)
+        {
             return Ok(());
         }
-        let header = self.header(body.clone(), resource_spans::SCOPE_SPANS)?;
-        let mut input = body;
-        while let Some((_, unit, child)) = next_field(&mut input, resource_spans::SCOPE_SPANS)? {
-            if let Some(child) = child {
-                let items = count_scope_spans(child.clone())?;
-                self.scope_spans(child, &Unit { items, ..unit }, &header)?;
-            }
-        }
-        self.composer.close_resource();
-        Ok(())
-    }
-
-    fn scope_spans<I: Input>(&mut self, body: I, whole: &Unit, resource: &Header) -> Result<(), DecodeError> {
-        let around = Around { resource: Some(resource), scope: None };
-        if self.composer.place_here(around, whole) || whole.items == 0 && self.composer.place(around, whole) {
+        if level == Level::Leaf {
+            self.dropped_items += whole.items;
             return Ok(());
         }
-        let header = self.header(body.clone(), scope_spans::SPANS)?;
-        let around = Around { scope: Some(&header), ..around };
-        let mut input = body;
-        while let Some((_, unit, child)) = next_field(&mut input, scope_spans::SPANS)? {
-            if child.is_some() && !self.composer.place(around, &Unit { items: 1, ..unit }) {
-                self.dropped_items += 1;
-            }
-        }
-        self.composer.close_scope();
+        let header = self.header(body.clone(), level, field)?;
+        self.around.push(header);
+        self.children(body, level)?;
+        self.around.pop();
+        self.composer.close_to(self.around.len());
         Ok(())
     }
 
-    /// Every field of a message but its `children`.
-    fn header<I: Input>(&mut self, body: I, children: u32) -> Result<Header, DecodeError> {
-        let mut header = Header { pieces: Vec::new(), bytes: 0 };
+    /// Every field of a message but those of the next level. `field` is the message's own field number.
+    fn header<I: Input>(&mut self, body: I, level: Level, field: u32) -> Result<Header, DecodeError> {
+        let mut header = Header { field, pieces: Vec::new(), bytes: 0 };
         let mut input = body;
-        while let Some((field, unit, _)) = next_field(&mut input, children)? {
-            if field == children {
+        while let Some(found) = self.next_field(&mut input, level)? {
+            if found.child.is_some() {
                 continue;
             }
-            header.bytes += unit.range.len();
+            let range = found.unit.range;
+            header.bytes += range.len();
             match header.pieces.last_mut() {
-                Some(Piece::Source(last)) if last.end == unit.range.start => last.end = unit.range.end,
-                _ => header.pieces.push(Piece::Source(unit.range)),
+                Some(Piece::Source(last)) if last.end == range.start => last.end = range.end,
+                _ => header.pieces.push(Piece::Source(range)),
             }
         }
         if header.pieces.len() > SPLIT_HEADER_PIECES_MAX {
@@ -136,18 +156,19 @@ impl Splitter<'_> {
         }
         Ok(header)
     }
-}
 
-/// The next field: its number, where it is, and its body if it is one of the `children`.
-fn next_field<I: Input>(input: &mut I, children: u32) -> Result<Option<(u32, Unit, Option<I>)>, DecodeError> {
-    let start = input.offset();
-    let Some(tag) = wire::tag(input)? else { return Ok(None) };
-    let child = if tag.field == children {
-        Some(wire::message(input, tag)?)
-    } else {
-        wire::skip(input, tag)?;
-        None
-    };
-    let unit = Unit { range: start..input.offset(), items: 0, resource_spans: 0 };
-    Ok(Some((tag.field, unit, child)))
+    fn next_field<I: Input>(&self, input: &mut I, level: Level) -> Result<Option<Found<I>>, DecodeError> {
+        let start = input.offset();
+        let Some(tag) = wire::tag(input)? else { return Ok(None) };
+        let below = level.below(self.signal, tag.field);
+        let child = match below {
+            Some(below) => Some((below, wire::message(input, tag)?)),
+            None => {
+                wire::skip(input, tag)?;
+                None
+            }
+        };
+        let unit = Unit { range: start..input.offset(), items: 0, resources: 0 };
+        Ok(Some(Found { field: tag.field, unit, child }))
+    }
 }

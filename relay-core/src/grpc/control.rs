@@ -1,7 +1,7 @@
 //! The control messages of OTLP/gRPC, by prost: they are small and rare, and never a payload.
 //!
 //! Written by hand after google/rpc/status.proto, google/rpc/error_details.proto, google/protobuf/{any,duration}.proto
-//! and opentelemetry/proto/collector/trace/v1/trace_service.proto, so that nobody needs protoc.
+//! and opentelemetry/proto/collector/trace/v1/trace_service.proto (the responses of other signals have the same numbers), so that nobody needs protoc.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ struct ProtoDuration {
     nanos: i32,
 }
 
-/// `ExportTraceServiceResponse`: empty for full success.
+/// `ExportTraceServiceResponse` and its like: empty for full success.
 #[derive(Clone, PartialEq, Message)]
 pub struct ExportResponse {
     /// Set when something was rejected, or a warning is attached.
@@ -55,12 +55,12 @@ pub struct ExportResponse {
     pub partial_success: Option<PartialSuccess>,
 }
 
-/// `ExportTracePartialSuccess`.
+/// `ExportTracePartialSuccess` and its like.
 #[derive(Clone, PartialEq, Message)]
 pub struct PartialSuccess {
-    /// Spans rejected; 0 with a non-empty message is a warning.
+    /// Items rejected; 0 with a non-empty message is a warning.
     #[prost(int64, tag = "1")]
-    pub rejected_spans: i64,
+    pub rejected_items: i64,
     /// English text for developers.
     #[prost(string, tag = "2")]
     pub error_message: String,

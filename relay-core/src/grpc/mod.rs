@@ -13,6 +13,3 @@ pub use control::{ExportResponse, PartialSuccess, retry_delay, status_details_wi
 pub use message::{Message, MessageAssembler, MessageError, PREFIX_BYTES, prefix};
 pub use status::{Code, Status, decode_message, encode_message};
 pub use timeout::{format_timeout, parse_timeout};
-
-/// The path of the trace service's unary `Export` call.
-pub const TRACE_EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";

@@ -7,12 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::core::Counted;
 use super::gzip::{self, InflateError};
+use super::shared::ReceiverShared;
 use crate::batch::held_bytes;
-use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, TRACE_EXPORT_PATH, parse_timeout};
+use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, parse_timeout};
 use crate::http2::Fields;
 use crate::limits::{INLINE_COPY_BYTES_MAX, PIECE_COPY_BYTES_MAX};
-use crate::otlp::{FramedRequest, RawRequest};
+use crate::otlp::{FramedRequest, RawRequest, Signal};
 use crate::queue::{Budget, Charge};
 use crate::stats::RejectReason;
 use crate::wire::Segments;
@@ -23,23 +25,35 @@ pub(crate) struct Rejection {
     pub(crate) reason: RejectReason,
     pub(crate) status: Status,
     /// Items of the request, when they are known.
-    pub(crate) items: u64,
+    pub(crate) counted: Option<Counted>,
     /// Answer with this HTTP status: the caller does not speak gRPC.
     pub(crate) http: Option<StatusCode>,
 }
 
 impl Rejection {
     pub(crate) fn new(reason: RejectReason, code: Code, message: impl Into<String>) -> Self {
-        Self { reason, status: Status::new(code, message.into()), items: 0, http: None }
+        Self { reason, status: Status::new(code, message.into()), counted: None, http: None }
     }
 
     /// The relay is full: the sender shall come back (OTLP/gRPC, "Throttling").
-    pub(crate) fn full(reason: RejectReason, items: u64) -> Self {
+    pub(crate) fn full(reason: RejectReason, counted: Counted) -> Self {
         let message = match reason {
             RejectReason::MemoryFull => "relay is out of memory budget; retry later",
             _ => "sending queue is full; retry later",
         };
-        Self { items, ..Self::new(reason, Code::UNAVAILABLE, message) }
+        Self { counted: Some(counted), ..Self::new(reason, Code::UNAVAILABLE, message) }
+    }
+
+    /// Nothing takes requests of this signal here.
+    pub(crate) fn unserved(signal: Signal) -> Self {
+        let message = format!("{} are not served here: no pipeline takes them", signal.name());
+        Self::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message)
+    }
+
+    /// Not a request of this signal.
+    pub(crate) fn malformed(signal: Signal, error: impl std::fmt::Display) -> Self {
+        let message = format!("not an {}: {error}", signal.request());
+        Self::new(RejectReason::Malformed, Code::INVALID_ARGUMENT, message)
     }
 
     /// Whether the sender is asked to come back.
@@ -51,6 +65,7 @@ impl Rejection {
 /// What the headers of an acceptable call say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
+    signal: Signal,
     gzip: bool,
     timeout: Option<Duration>,
 }
@@ -58,8 +73,8 @@ pub(crate) struct Accepted {
 /// So much of an unknown path is repeated to whoever asked for it, in bytes.
 const PATH_SAID_BYTES_MAX: usize = 128;
 
-/// Judges the headers of a call, in one pass over them.
-pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
+/// Judges the headers of a call to `receiver`, in one pass over them.
+pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accepted, Rejection> {
     let (mut method, mut path, mut content_type) = (&b""[..], &b""[..], &b""[..]);
     let (mut encoding, mut timeout) = (&b""[..], None);
     for (name, value) in fields.iter() {
@@ -78,11 +93,15 @@ pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
     if !is_grpc(content_type) {
         return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
     }
-    if path != TRACE_EXPORT_PATH.as_bytes() {
+    let signal = Signal::ALL.into_iter().find(|signal| path == signal.grpc_path().as_bytes());
+    let Some(signal) = signal else {
         // It goes into the answer, percent-encoded.
         let path = String::from_utf8_lossy(path.get(..PATH_SAID_BYTES_MAX).unwrap_or(path));
-        let message = format!("{path} is not served here; {TRACE_EXPORT_PATH} is");
+        let message = format!("{path} is not served here; {} is", Signal::Traces.grpc_path());
         return Err(Rejection::new(RejectReason::UnknownPath, Code::UNIMPLEMENTED, message));
+    };
+    if receiver.routes(signal).is_empty() {
+        return Err(Rejection::unserved(signal));
     }
     let gzip = match encoding {
         b"" | b"identity" => false,
@@ -93,12 +112,13 @@ pub(crate) fn judge(fields: &Fields) -> Result<Accepted, Rejection> {
             return Err(Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, message));
         }
     };
-    Ok(Accepted { gzip, timeout })
+    Ok(Accepted { signal, gzip, timeout })
 }
 
 /// A call whose headers were accepted; its body may still be arriving.
 #[derive(Debug)]
 pub(crate) struct Call {
+    signal: Signal,
     assembler: MessageAssembler,
     gzip: bool,
     message_bytes_max: usize,
@@ -115,6 +135,7 @@ impl Call {
     /// A call with acceptable headers.
     pub(crate) fn new(headers: &Accepted, bytes_max: usize) -> Self {
         Self {
+            signal: headers.signal,
             assembler: MessageAssembler::new(bytes_max),
             gzip: headers.gzip,
             message_bytes_max: bytes_max,
@@ -159,10 +180,7 @@ impl Call {
     pub(crate) fn finish(self) -> Result<FramedRequest, Rejection> {
         let message = self.assembler.finish().map_err(|error| message_rejection(&error))?;
         let body = decompress(message, self.gzip, self.message_bytes_max)?;
-        RawRequest::new(body).frame().map_err(|error| {
-            let message = format!("not an ExportTraceServiceRequest: {error}");
-            Rejection::new(RejectReason::Malformed, Code::INVALID_ARGUMENT, message)
-        })
+        RawRequest::new(body).frame(self.signal).map_err(|error| Rejection::malformed(self.signal, error))
     }
 }
 

@@ -14,15 +14,15 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::call::{Call, Rejection, judge};
-use super::core::{Core, Offered, detached};
+use super::core::{Core, Counted, Offered, detached};
 use super::{clock, gather, reply};
 use crate::batch::{DropReason, Settled};
 use crate::grpc::Code;
 use crate::http2::{Event, Server, Violation};
 use crate::limits;
-use crate::otlp::FramedRequest;
+use crate::otlp::{FramedRequest, Signal};
 use crate::queue::Charge;
-use crate::stats::RejectReason;
+use crate::stats::{RejectReason, Transport};
 
 /// The calls on one connection, and its HTTP/2.
 pub(crate) struct Calls {
@@ -32,7 +32,7 @@ pub(crate) struct Calls {
     pub(crate) http2: Server,
     // Calls that are not answered, ascending by stream, but for those in `results`.
     open: Vec<Open>,
-    results: FuturesUnordered<LocalBoxFuture<'static, (u32, u64, Settled)>>,
+    results: FuturesUnordered<LocalBoxFuture<'static, (u32, Counted, Settled)>>,
 }
 
 /// A call that waits.
@@ -101,7 +101,8 @@ impl Calls {
 
     fn begin(&mut self, stream: u32, end: bool) {
         gather::call();
-        match judge(self.http2.fields()) {
+        let Some(receiver) = self.core.receiver(self.receiver) else { return };
+        match judge(receiver, self.http2.fields()) {
             Ok(headers) => {
                 let call = Call::new(&headers, self.message_bytes_max);
                 if end {
@@ -179,13 +180,13 @@ impl Calls {
         waiting: Option<(Charge, Instant)>,
     ) {
         match offered {
-            Ok(Offered::Queued { items }) => self.accept(stream, items),
-            Ok(Offered::Waiting { receipt, items }) => {
+            Ok(Offered::Queued(counted)) => self.accept(stream, counted),
+            Ok(Offered::Waiting(receipt, counted)) => {
                 let awaited = AwaitedResult::new(&self.core);
                 self.results.push(Box::pin(async move {
                     let settled = receipt.await;
                     drop(awaited);
-                    (stream, items, settled)
+                    (stream, counted, settled)
                 }));
             }
             Ok(Offered::Blocked(request)) => {
@@ -212,10 +213,10 @@ impl Calls {
 
     /// Answers the calls whose result has come.
     pub(crate) fn answer_results(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((stream, items, settled))) = self.results.poll_next_unpin(cx) {
+        while let Poll::Ready(Some((stream, counted, settled))) = self.results.poll_next_unpin(cx) {
             match settled {
-                Settled::Delivered => self.accept(stream, items),
-                settled => self.refuse(stream, &not_delivered(settled, items)),
+                Settled::Delivered => self.accept(stream, counted),
+                settled => self.refuse(stream, &not_delivered(settled, counted)),
             }
         }
     }
@@ -239,7 +240,7 @@ impl Calls {
                     }
                     None if now >= give_up_at => {
                         self.http2.release(stream, call.unreleased());
-                        self.refuse(stream, &Rejection::full(RejectReason::MemoryFull, 0));
+                        self.refuse(stream, &memory_full());
                     }
                     None => self.wait(stream, Wait::BodyRoom { call, ended, give_up_at }),
                 },
@@ -267,33 +268,39 @@ impl Calls {
         }
     }
 
-    fn accept(&mut self, stream: u32, items: u64) {
-        if let Some(counters) = self.core.receiver_counters(self.receiver) {
-            counters.accept(items);
+    fn accept(&mut self, stream: u32, (signal, items): Counted) {
+        if let Some(counters) = self.core.receiver_counters(self.receiver, Transport::Grpc) {
+            counters.accept(signal, items);
         }
         self.http2.accept(stream);
     }
 
     fn refuse(&mut self, stream: u32, rejection: &Rejection) {
-        self.core.count_rejection(self.receiver, rejection);
+        self.core.count_rejection(self.receiver, Transport::Grpc, rejection);
         reply::refuse(&mut self.http2, stream, rejection);
     }
 }
 
 /// What a sender is told that waited for the upstream's answer: whether trying again may help is the upstream's word.
-fn not_delivered(settled: Settled, items: u64) -> Rejection {
+pub(crate) fn not_delivered(settled: Settled, counted: Counted) -> Rejection {
     let code = match settled {
-        Settled::Dropped(DropReason::Rejected | DropReason::SpanTooLarge) => Code::INVALID_ARGUMENT,
+        Settled::Dropped(DropReason::Rejected | DropReason::ItemTooLarge) => Code::INVALID_ARGUMENT,
+        Settled::Dropped(DropReason::Unimplemented) => Code::UNIMPLEMENTED,
         _ => Code::UNAVAILABLE,
     };
     let message = match settled {
         Settled::Dropped(reason) => format!("the upstream did not take it: {}", reason.name()),
         _ => "the upstream did not take it".to_owned(),
     };
-    Rejection { items, ..Rejection::new(RejectReason::Upstream, code, message) }
+    Rejection { counted: Some(counted), ..Rejection::new(RejectReason::Upstream, code, message) }
 }
 
-fn body_timeout() -> Rejection {
+/// There is no room for a body whose items nobody has counted.
+pub(crate) fn memory_full() -> Rejection {
+    Rejection { counted: None, ..Rejection::full(RejectReason::MemoryFull, (Signal::Traces, 0)) }
+}
+
+pub(crate) fn body_timeout() -> Rejection {
     let message = format!("body did not arrive within {:?}", limits::BODY_TIMEOUT);
     Rejection::new(RejectReason::BodyTimeout, Code::DEADLINE_EXCEEDED, message)
 }

@@ -21,6 +21,7 @@ use super::sender::Phase;
 use super::{clock, listener};
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
+use crate::stats::Transport;
 
 /// Serves `stream` for the receiver of this number until it ends.
 pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
@@ -260,7 +261,7 @@ struct OpenConnection(Rc<Core>);
 
 impl OpenConnection {
     fn new(core: &Rc<Core>, receiver: usize) -> Self {
-        if let Some(counters) = core.receiver_counters(receiver) {
+        if let Some(counters) = core.receiver_counters(receiver, Transport::Grpc) {
             counters.connections.add(1);
         }
         Self(Rc::clone(core))

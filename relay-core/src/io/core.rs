@@ -25,8 +25,8 @@ use crate::limits::{
     BLOCK_WAIT_MAX, DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX, FULL_LOOK_INTERVAL,
     INLINE_COPY_BYTES_MAX, REFUSE_WAIT_MAX,
 };
-use crate::otlp::FramedRequest;
-use crate::stats::{ReceiverCounters, RejectReason};
+use crate::otlp::{FramedRequest, Signal};
+use crate::stats::{ReceiverCounters, RejectReason, Transport};
 
 /// What the tasks of one core share.
 pub(crate) struct Core {
@@ -42,12 +42,15 @@ pub(crate) struct Core {
     log: Rc<LogLimit>,
 }
 
+/// Whose items a request has, and how many.
+pub(crate) type Counted = (Signal, u64);
+
 /// What became of an offered request.
 pub(crate) enum Offered {
     /// It is queued: acknowledge it.
-    Queued { items: u64 },
+    Queued(Counted),
     /// It is queued, and its sender wants to know the result.
-    Waiting { receipt: Receipt, items: u64 },
+    Waiting(Receipt, Counted),
     /// There is no room, and its sender may wait for it.
     Blocked(FramedRequest),
 }
@@ -138,8 +141,12 @@ impl Core {
         self.shared.receivers.get(receiver)
     }
 
-    pub(crate) fn receiver_counters(&self, receiver: usize) -> Option<&ReceiverCounters> {
-        self.receiver(receiver)?.counters.get(self.number)
+    pub(crate) fn receiver_counters(
+        &self,
+        receiver: usize,
+        transport: Transport,
+    ) -> Option<&ReceiverCounters> {
+        self.receiver(receiver)?.counters.get(self.number)?.get(transport as usize)
     }
 
     /// Starts serving a connection that counts for this core already.
@@ -161,15 +168,15 @@ impl Core {
         request: FramedRequest,
         last: bool,
     ) -> Result<Offered, Rejection> {
-        let items = request.items();
-        let routes = self.receiver(receiver).map(|receiver| &receiver.routes[..]).unwrap_or_default();
+        let counted = (request.signal(), request.items());
+        let routes = self.receiver(receiver).map_or(&[][..], |receiver| receiver.routes(request.signal()));
         // An empty request is a success (OTLP, "Full Success"), and nothing to forward.
-        if items == 0 {
-            return Ok(Offered::Queued { items });
+        if request.items() == 0 {
+            return Ok(Offered::Queued(counted));
         }
         if self.over.get() {
             // Nobody would send it any more.
-            return Err(Rejection::full(RejectReason::QueueFull, items));
+            return Err(Rejection::full(RejectReason::QueueFull, counted));
         }
         let shared = routes.len() > 1;
         if !last && self.routed(routes).any(|intake| intake.admit(&request).is_err()) {
@@ -186,46 +193,46 @@ impl Core {
                     intake.take(request.clone(), sender, shared);
                 }
                 Err(reason) => {
-                    intake.counters.enqueue_failed_items.add(items);
+                    intake.counters.enqueue_failed_items.add(request.items());
                     refused = Some(reason);
                 }
             }
         }
         match (refused, receipt) {
-            (Some(reason), _) => Err(Rejection::full(reason, items)),
-            (None, Some(receipt)) => Ok(Offered::Waiting { receipt, items }),
-            (None, None) => Ok(Offered::Queued { items }),
+            (Some(reason), _) => Err(Rejection::full(reason, counted)),
+            (None, Some(receipt)) => Ok(Offered::Waiting(receipt, counted)),
+            (None, None) => Ok(Offered::Queued(counted)),
         }
     }
 
     /// Resolves when it is worth asking again whether there is room.
     pub(crate) async fn room(&self, receiver: usize) {
-        let routes = self.receiver(receiver).map(|receiver| &receiver.routes[..]).unwrap_or_default();
         let look_again = tokio::time::sleep(FULL_LOOK_INTERVAL);
-        match self.routed(routes).next() {
-            Some(intake) => {
-                tokio::select! { () = intake.upstream.room.notified() => {} () = look_again => {} }
-            }
-            None => look_again.await,
+        // Allocates, but only while the relay is full.
+        let rooms: Vec<_> =
+            self.fed_by(receiver).map(|intake| Box::pin(intake.upstream.room.notified())).collect();
+        if rooms.is_empty() {
+            return look_again.await;
         }
+        tokio::select! { _ = futures_util::future::select_all(rooms) => {} () = look_again => {} }
     }
 
     /// How long a call of `receiver` whose sender gives it `timeout` waits for room.
     pub(crate) fn wait_for_room_max(&self, receiver: usize, timeout: Option<Duration>) -> Duration {
-        let routes = self.receiver(receiver).map(|receiver| &receiver.routes[..]).unwrap_or_default();
-        let blocks = self.routed(routes).any(|intake| intake.upstream.config.on_full == OnFull::Block);
+        let blocks = self.fed_by(receiver).any(|intake| intake.upstream.config.on_full == OnFull::Block);
         let wait = if blocks { BLOCK_WAIT_MAX } else { REFUSE_WAIT_MAX };
         timeout.map_or(wait, |timeout| timeout.min(wait))
     }
 
-    pub(crate) fn count_rejection(&self, receiver: usize, rejection: &Rejection) {
-        if let Some(counters) = self.receiver_counters(receiver) {
-            counters.reject(rejection.reason, rejection.items);
+    pub(crate) fn count_rejection(&self, receiver: usize, transport: Transport, rejection: &Rejection) {
+        if let Some(counters) = self.receiver_counters(receiver, transport) {
+            counters.reject(rejection.reason, rejection.counted);
         }
         if let Some(left_out) = self.log.allow(receiver, rejection.reason.name()) {
             let name = self.receiver(receiver).map_or("", |receiver| receiver.config.name.as_str());
             let (reason, status) = (rejection.reason.name(), &rejection.status);
-            tracing::warn!(receiver = name, reason, left_out, "request refused: {status}");
+            let transport = transport.name();
+            tracing::warn!(receiver = name, transport, reason, left_out, "request refused: {status}");
         }
     }
 
@@ -235,6 +242,11 @@ impl Core {
 
     fn routed<'a>(&'a self, routes: &'a [usize]) -> impl Iterator<Item = &'a Rc<Intake>> {
         routes.iter().filter_map(|route| self.intakes.get(*route))
+    }
+
+    fn fed_by(&self, receiver: usize) -> impl Iterator<Item = &Rc<Intake>> {
+        let routes = self.receiver(receiver).into_iter().flat_map(|receiver| receiver.all_routes());
+        routes.filter_map(|route| self.intakes.get(route))
     }
 
     fn adopt(self: &Rc<Self>, stream: std::net::TcpStream, receiver: usize) {
@@ -249,11 +261,12 @@ impl Core {
 
     /// Takes a request of the embedding service; admission was asked where it came from, and is asked again here.
     fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
-        let items = request.items();
-        let shared = self.intakes.len() > 1;
+        let (signal, items) = (request.signal(), request.items());
+        let shared = receipts.len() > 1;
         let request = if shared { detached(request) } else { request };
         let mut refused = None;
-        for (intake, receipt) in self.intakes.iter().zip(receipts) {
+        let takers = self.intakes.iter().filter(|intake| intake.upstream.config.signal == signal);
+        for (intake, receipt) in takers.zip(receipts) {
             match intake.admit(&request) {
                 Ok(()) => intake.take(request.clone(), Some(receipt), shared),
                 Err(reason) => {
@@ -264,8 +277,8 @@ impl Core {
             }
         }
         match refused {
-            Some(reason) => self.shared.submitted.reject(reason, items),
-            None => self.shared.submitted.accept(items),
+            Some(reason) => self.shared.submitted.reject(reason, Some((signal, items))),
+            None => self.shared.submitted.accept(signal, items),
         }
     }
 }
@@ -276,10 +289,10 @@ pub(crate) fn detached(request: FramedRequest) -> FramedRequest {
     if request.segments().len() >= INLINE_COPY_BYTES_MAX {
         return request;
     }
-    let (items, resource_spans) = (request.items(), request.resource_spans());
+    let (signal, items, resources) = (request.signal(), request.items(), request.resources());
     let mut copy = BytesMut::with_capacity(request.len());
     request.segments().iter().for_each(|segment| copy.extend_from_slice(segment));
-    FramedRequest::composed(copy.freeze().into(), items, resource_spans)
+    FramedRequest::composed(signal, copy.freeze().into(), items, resources)
 }
 
 /// Sends what is held until everything is settled or `deadline` has passed; then gives up the rest.

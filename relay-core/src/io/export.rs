@@ -11,11 +11,11 @@ use super::link::Link;
 use crate::batch::{Rope, RopeReader};
 use crate::config::{Compression, GrpcConfig};
 use crate::grpc::{
-    Code, ExportResponse, MessageAssembler, Status, TRACE_EXPORT_PATH, decode_message, format_timeout,
-    prefix, retry_delay,
+    Code, ExportResponse, MessageAssembler, Status, decode_message, format_timeout, prefix, retry_delay,
 };
 use crate::http2::{Answer, Ended, RequestHead};
 use crate::limits::UPSTREAM_RESPONSE_BYTES_MAX;
+use crate::otlp::Signal;
 use crate::upstream::Outcome;
 
 /// The body of a call as it is written: the message's prefix, then the rope as it is.
@@ -42,14 +42,14 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    pub(crate) fn new(config: &GrpcConfig) -> Result<Self, TemplateError> {
+    pub(crate) fn new(config: &GrpcConfig, signal: Signal) -> Result<Self, TemplateError> {
         let authority = config.endpoint.authority();
         if Authority::try_from(authority.as_str()).is_err() {
             return Err(TemplateError::Authority(authority));
         }
         let timeout = format_timeout(config.timeout);
         let mut shared = vec![
-            (":path", TRACE_EXPORT_PATH),
+            (":path", signal.grpc_path()),
             (":authority", &authority),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
@@ -101,7 +101,7 @@ fn outcome(answer: Answer) -> Outcome {
     }
     // A body that cannot be read says nothing about partial success; the status stands.
     let partial = read_message(answer.body).and_then(|response| response.partial_success).unwrap_or_default();
-    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    let rejected = u64::try_from(partial.rejected_items).unwrap_or(0);
     Outcome::Accepted { rejected, message: partial.error_message }
 }
 

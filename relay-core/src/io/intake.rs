@@ -34,7 +34,13 @@ impl Intake {
         let ledger = upstream.ledgers.get(core).map(Arc::clone).unwrap_or_default();
         let counters = upstream.counters.get(core).map(Arc::clone).unwrap_or_default();
         let places = upstream.places.clone();
-        let builder = BatchBuilder::new(upstream.config.batch, &upstream.budget, places, ledger);
+        let builder = BatchBuilder::new(
+            upstream.config.signal,
+            upstream.config.batch,
+            &upstream.budget,
+            places,
+            ledger,
+        );
         Self {
             core,
             counters,
@@ -80,7 +86,7 @@ impl Intake {
         }
         let cut = split(&request, SplitLimit { bytes_max: limits.bytes_max, items_max: limits.items_max });
         builder.drop_too_large(cut.dropped_items);
-        // The request is delivered when all its pieces are; spans that are in none of them are lost already.
+        // The request is delivered when all its pieces are; items that are in none of them are lost already.
         let lost = usize::from(cut.dropped_items > 0 || cut.requests.is_empty());
         let mut receipts =
             receipt.map(|receipt| receipt.split(cut.requests.len() + lost)).unwrap_or_default();
@@ -88,7 +94,7 @@ impl Intake {
             self.add(&mut builder, piece, receipts.pop(), shared);
         }
         for receipt in receipts {
-            receipt.settle(Settled::Dropped(DropReason::SpanTooLarge));
+            receipt.settle(Settled::Dropped(DropReason::ItemTooLarge));
         }
     }
 

@@ -19,7 +19,7 @@ use super::shared::RouteConfig;
 use crate::batch::{Batch, DropReason, Rope};
 use crate::config::{BatchSink, Compression};
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
-use crate::upstream::{Decision, Isolation, Outcome, Retry, RetryPolicy};
+use crate::upstream::{Decision, Isolation, Outcome, Retry, RetryPolicy, Verdict};
 
 /// How far a core's drain has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,25 +243,48 @@ impl Sender {
 
     fn log_outcome(&self, outcome: &Outcome, batch: &Batch) {
         let exporter = &self.intake.upstream.config.name;
+        if outcome.verdict() == Verdict::Unimplemented {
+            return self.say_unimplemented(outcome, batch);
+        }
         let (kind, text) = match outcome {
             Outcome::Accepted { rejected: 0, message } if message.is_empty() => return,
-            Outcome::Accepted { rejected, message } => {
-                ("partial_success", format!("partial success: {rejected} spans rejected: {message}"))
-            }
+            Outcome::Accepted { rejected, message } => (
+                "partial_success",
+                format!("partial success: {rejected} {} rejected: {message}", batch.signal().items()),
+            ),
             Outcome::Refused { status, .. } => ("refused", status.to_string()),
             Outcome::Lost { cause } => ("lost", cause.clone()),
         };
         if let Some(left_out) = self.log.allow(self.about, kind) {
-            let (spans, bytes) = (batch.items(), batch.rope().len());
-            tracing::warn!(exporter, spans, bytes, left_out, "upstream: {text}");
+            let (signal, items, bytes) = (batch.signal().name(), batch.items(), batch.rope().len());
+            tracing::warn!(exporter, signal, items, bytes, left_out, "upstream: {text}");
+        }
+    }
+
+    /// That an upstream does not take a signal (Jaeger takes traces alone) is no outage: it is said once, and counted.
+    fn say_unimplemented(&self, outcome: &Outcome, batch: &Batch) {
+        let Outcome::Refused { status, .. } = outcome else { return };
+        if !self.intake.upstream.said_unimplemented.swap(true, Ordering::Relaxed) {
+            let (exporter, signal) = (&self.intake.upstream.config.name, batch.signal());
+            tracing::error!(
+                exporter,
+                "upstream does not take {}: {status}; all {} for it are dropped and counted. Take the exporter out of the {} \
+                 pipeline",
+                signal.name(),
+                signal.items(),
+                signal.name()
+            );
         }
     }
 
     fn log_drop(&self, batch: &Batch, reason: DropReason) {
+        if reason == DropReason::Unimplemented {
+            return;
+        }
         if let Some(left_out) = self.log.allow(self.about, reason.name()) {
             let exporter = &self.intake.upstream.config.name;
-            let (spans, reason) = (batch.items(), reason.name());
-            tracing::error!(exporter, spans, reason, left_out, "spans dropped");
+            let (items, reason, what) = (batch.items(), reason.name(), batch.signal().items());
+            tracing::error!(exporter, items, reason, left_out, "{what} dropped");
         }
     }
 }

@@ -10,9 +10,9 @@ use super::export::{Template, TemplateError};
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
 use crate::config::{BatchSink, Destination, GrpcConfig, QueueLimit, ReceiverConfig, UpstreamConfig};
 use crate::limits;
-use crate::otlp::FramedRequest;
+use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Lanes};
-use crate::stats::{ReceiverCounters, ReceiverStats, Stats, UpstreamCounters, UpstreamStats};
+use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats};
 
 /// Work for a core.
 #[derive(Debug)]
@@ -52,10 +52,30 @@ pub(crate) struct CoreShared {
 pub(crate) struct ReceiverShared {
     pub(crate) config: ReceiverConfig,
     pub(crate) address: SocketAddr,
-    /// Numbers of the upstreams that it feeds.
-    pub(crate) routes: Vec<usize>,
-    /// One per core.
-    pub(crate) counters: Vec<ReceiverCounters>,
+    /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
+    pub(crate) routes: [Vec<usize>; Signal::ALL.len()],
+    /// One for each transport, on each core.
+    pub(crate) counters: Vec<[ReceiverCounters; 2]>,
+}
+
+impl ReceiverShared {
+    /// Where requests of `signal` go; nowhere if it is not served.
+    pub(crate) fn routes(&self, signal: Signal) -> &[usize] {
+        self.routes.get(signal as usize).map_or(&[], |routes| routes)
+    }
+
+    /// All upstreams that it feeds.
+    pub(crate) fn all_routes(&self) -> impl Iterator<Item = usize> {
+        self.routes.iter().flatten().copied()
+    }
+
+    fn stats(&self, transport: Transport) -> ReceiverStats {
+        let mut stats =
+            ReceiverStats { name: self.config.name.clone(), transport, ..ReceiverStats::default() };
+        let counters = self.counters.iter().filter_map(|of_core| of_core.get(transport as usize));
+        counters.for_each(|counters| counters.add_to(&mut stats));
+        stats
+    }
 }
 
 /// A destination whose headers were found valid.
@@ -89,6 +109,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) bytes_max: AtomicUsize,
     /// Told whenever something held has gone: senders that block on a full queue look again.
     pub(crate) room: Notify,
+    /// Set when it was said that the upstream has no service for the signal: once is enough.
+    pub(crate) said_unimplemented: AtomicBool,
 }
 
 impl UpstreamShared {
@@ -100,7 +122,9 @@ impl UpstreamShared {
         share: usize,
     ) -> Result<Arc<Self>, TemplateError> {
         let route = match &config.destination {
-            Destination::Grpc(grpc) => RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc)?))),
+            Destination::Grpc(grpc) => {
+                RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal)?)))
+            }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let bytes_max = match config.queue {
@@ -120,6 +144,7 @@ impl UpstreamShared {
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
             room: Notify::new(),
+            said_unimplemented: AtomicBool::new(false),
             route,
             config,
         }))
@@ -128,6 +153,7 @@ impl UpstreamShared {
     fn stats(&self) -> UpstreamStats {
         let mut stats = UpstreamStats {
             name: self.config.name.clone(),
+            signal: self.config.signal,
             queue_batches: self.lanes.len(),
             queue_batches_max: limits::QUEUE_BATCHES_MAX * self.ledgers.len(),
             held_bytes: self.budget.used(),
@@ -155,12 +181,16 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let receivers = self.receivers.iter().map(|receiver| {
-            let mut stats = ReceiverStats { name: receiver.config.name.clone(), ..ReceiverStats::default() };
-            receiver.counters.iter().for_each(|counters| counters.add_to(&mut stats));
-            stats
+        let receivers = self.receivers.iter().flat_map(|receiver| {
+            let grpc = receiver.config.grpc.then(|| receiver.stats(Transport::Grpc));
+            let http = receiver.config.http.is_some().then(|| receiver.stats(Transport::Http));
+            grpc.into_iter().chain(http)
         });
-        let mut submitted = ReceiverStats { name: "submit".to_owned(), ..ReceiverStats::default() };
+        let mut submitted = ReceiverStats {
+            name: "submit".to_owned(),
+            transport: Transport::Submit,
+            ..ReceiverStats::default()
+        };
         self.submitted.add_to(&mut submitted);
         Stats {
             receivers: receivers.chain([submitted]).collect(),

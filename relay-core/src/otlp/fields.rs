@@ -1,12 +1,36 @@
-//! Field numbers of OTLP 1.11 traces, quoted from opentelemetry-proto. Holds constants only.
+//! Field numbers of OTLP 1.11, quoted from opentelemetry-proto: of traces, and what the other signals have besides. Holds
+//! constants only.
 
-/// opentelemetry/proto/collector/trace/v1/trace_service.proto, `message ExportTraceServiceRequest`.
+/// opentelemetry/proto/collector/trace/v1/trace_service.proto, `message ExportTraceServiceRequest`. The requests of the other
+/// signals have `ResourceMetrics`, `ResourceLogs`, `ResourceProfiles` in the same place.
 pub mod request {
     /// `repeated opentelemetry.proto.trace.v1.ResourceSpans resource_spans = 1;`
     pub const RESOURCE_SPANS: u32 = 1;
+    /// `ExportProfilesServiceRequest`: `opentelemetry.proto.profiles.v1development.ProfilesDictionary dictionary = 2;`
+    pub const DICTIONARY: u32 = 2;
 }
 
-/// opentelemetry/proto/trace/v1/trace.proto, `message ResourceSpans`.
+/// opentelemetry/proto/metrics/v1/metrics.proto, `message Metric`.
+pub mod metric {
+    /// `oneof data`: `Gauge gauge = 5; Sum sum = 7; Histogram histogram = 9; ExponentialHistogram exponential_histogram = 10;
+    /// Summary summary = 11;`
+    pub const DATA: [u32; 5] = [5, 7, 9, 10, 11];
+}
+
+/// opentelemetry/proto/metrics/v1/metrics.proto, `message Gauge`, `Sum`, `Histogram`, `ExponentialHistogram`, `Summary`.
+pub mod data {
+    /// `repeated NumberDataPoint data_points = 1;` and its like.
+    pub const DATA_POINTS: u32 = 1;
+}
+
+/// opentelemetry/proto/profiles/v1development/profiles.proto, `message Profile`.
+pub mod profile {
+    /// `repeated Sample samples = 2;`
+    pub const SAMPLES: u32 = 2;
+}
+
+/// opentelemetry/proto/trace/v1/trace.proto, `message ResourceSpans`; `ResourceMetrics`, `ResourceLogs` and `ResourceProfiles` have
+/// the same numbers.
 pub mod resource_spans {
     /// `opentelemetry.proto.resource.v1.Resource resource = 1;`
     pub const RESOURCE: u32 = 1;
@@ -16,7 +40,8 @@ pub mod resource_spans {
     pub const SCHEMA_URL: u32 = 3;
 }
 
-/// opentelemetry/proto/trace/v1/trace.proto, `message ScopeSpans`.
+/// opentelemetry/proto/trace/v1/trace.proto, `message ScopeSpans`; `ScopeMetrics`, `ScopeLogs` and `ScopeProfiles` have the same
+/// numbers.
 pub mod scope_spans {
     /// `opentelemetry.proto.common.v1.InstrumentationScope scope = 1;`
     pub const SCOPE: u32 = 1;

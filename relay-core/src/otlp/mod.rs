@@ -1,7 +1,7 @@
-//! OTLP traces on raw bytes: framed requests and lazy views. Nothing here decodes what nobody asks for,
+//! OTLP on raw bytes: framed requests of every signal, and lazy views of traces. Nothing here decodes what nobody asks for,
 //! changes a byte, or trusts the order of fields.
 //!
-//! [`RawRequest`] (bytes) -> [`FramedRequest`] (lengths proven, spans counted) -> views (fields read on
+//! [`RawRequest`] (bytes) -> [`FramedRequest`] (lengths proven, items counted) -> views (fields read on
 //! demand).
 //!
 //! What holds for every view:
@@ -20,6 +20,7 @@ mod event;
 pub mod fields;
 mod framing;
 mod ids;
+mod level;
 mod parts;
 mod request;
 mod resource;
@@ -29,8 +30,8 @@ mod span;
 pub use attribute::{AnyValueView, ArrayView, KeyValueView, KeyValuesView};
 pub use event::{EventView, LinkView, StatusCode, StatusView};
 pub use framing::{FramedRequest, RawRequest};
-pub(crate) use framing::{count_resource_spans, count_scope_spans};
 pub use ids::{SpanId, TraceId};
+pub(crate) use level::Level;
 pub use request::{RequestView, ResourceSpansView, ScopeSpansView};
 pub use resource::{ResourceView, ScopeView};
 pub use signal::Signal;

@@ -2,9 +2,10 @@
 //! else in the crate is made once per signal.
 
 /// A signal of OTLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Signal {
     /// Traces; an item is a span.
+    #[default]
     Traces,
     /// Metrics; an item is a data point.
     Metrics,

@@ -63,8 +63,9 @@ impl Isolation {
                 Decision::SplitTo((bytes / 2).max(LEARNED_BYTES_MIN))
             }
             Verdict::TooLarge if parts > 1 && self.spend() => Decision::Bisect,
-            Verdict::TooLarge => Decision::Drop(DropReason::SpanTooLarge),
+            Verdict::TooLarge => Decision::Drop(DropReason::ItemTooLarge),
             Verdict::Poisoned if parts > 1 && self.spend() => Decision::Bisect,
+            Verdict::Unimplemented => Decision::Drop(DropReason::Unimplemented),
             Verdict::Poisoned | Verdict::Refused => Decision::Drop(DropReason::Rejected),
         }
     }
@@ -99,6 +100,8 @@ mod tests {
         let poison = refused(Code::INVALID_ARGUMENT, "bad span");
         assert_eq!(decide(isolation, &poison, 100, 2), Decision::Bisect);
         assert_eq!(decide(isolation, &poison, 100, 1), Decision::Drop(DropReason::Rejected));
+        let foreign = refused(Code::UNIMPLEMENTED, "unknown service");
+        assert_eq!(decide(isolation, &foreign, 100, 2), Decision::Drop(DropReason::Unimplemented));
         let auth = refused(Code::PERMISSION_DENIED, "no");
         assert_eq!(decide(isolation, &auth, 100, 2), Decision::Drop(DropReason::Rejected));
     }
@@ -110,7 +113,7 @@ mod tests {
         assert_eq!(decide(4 << 20, 1), Decision::SplitTo(2 << 20));
         assert_eq!(decide(LEARNED_BYTES_MIN + 1, 1), Decision::SplitTo(LEARNED_BYTES_MIN));
         assert_eq!(decide(LEARNED_BYTES_MIN, 2), Decision::Bisect);
-        assert_eq!(decide(LEARNED_BYTES_MIN, 1), Decision::Drop(DropReason::SpanTooLarge));
+        assert_eq!(decide(LEARNED_BYTES_MIN, 1), Decision::Drop(DropReason::ItemTooLarge));
     }
 
     /// An upstream that refuses everything costs a bounded number of calls.

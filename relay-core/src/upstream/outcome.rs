@@ -45,7 +45,9 @@ pub enum Verdict {
     TooLarge,
     /// Something in it is refused for good: its neighbours may pass.
     Poisoned,
-    /// Refused for good whatever is in it (credentials, no such service): dropping is all that OTLP allows.
+    /// The upstream has no service for the signal: a matter of configuration.
+    Unimplemented,
+    /// Refused for good whatever is in it (credentials): dropping is all that OTLP allows.
     Refused,
 }
 
@@ -77,6 +79,7 @@ fn refused(status: &Status, throttle: Option<Duration>) -> Verdict {
         Code::RESOURCE_EXHAUSTED if throttle.is_some() => Verdict::Retry { throttle },
         // INTERNAL is what gRPC libraries answer to bytes that they cannot decode.
         Code::INVALID_ARGUMENT | Code::INTERNAL | Code::UNKNOWN => Verdict::Poisoned,
+        Code::UNIMPLEMENTED => Verdict::Unimplemented,
         _ => Verdict::Refused,
     }
 }

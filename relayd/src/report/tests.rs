@@ -1,12 +1,12 @@
 //! The report of books that add up, and of books that do not.
 
 use relay_core::batch::LedgerCounts;
-use relay_core::stats::ReceiverStats;
+use relay_core::stats::{ReceiverStats, SignalStats};
 
 use super::*;
 
 fn books(answers_late: bool) -> Books {
-    Books { fed_by: vec![vec![0]], answers_late: vec![answers_late] }
+    Books { fed_by: vec![vec!["otlp".to_owned()]], answers_late: vec![answers_late] }
 }
 
 /// 100 spans offered: 90 taken, of which 84 went through and 6 did not, and 10 refused.
@@ -20,8 +20,23 @@ fn stats() -> Stats {
         enqueue_failed_items: 10,
         ..UpstreamStats::default()
     };
-    let receiver = ReceiverStats { accepted_items: 90, refused_items: 10, ..ReceiverStats::default() };
+    let mut receiver = ReceiverStats { name: "otlp".to_owned(), ..ReceiverStats::default() };
+    receiver.signals[0] = SignalStats { accepted_items: 90, refused_items: 10, accepted_requests: 9 };
     Stats { receivers: vec![receiver], upstreams: vec![upstream], ..Stats::default() }
+}
+
+/// Every other signal has books of its own, and is named once anything of it came.
+#[test]
+fn signals_are_not_mixed() {
+    let mut stats = stats();
+    let logs = SignalStats { accepted_items: 7, refused_items: 0, accepted_requests: 1 };
+    stats.receivers[0].signals[Signal::Logs as usize] = logs;
+    let report = books(false).close(&stats, Duration::ZERO);
+    assert!(
+        report.adds_up && report.line.contains("refused 10; accepted 7 log records, refused 0; exporter")
+    );
+    stats.upstreams[0].signal = Signal::Logs;
+    assert!(!books(false).close(&stats, Duration::ZERO).adds_up);
 }
 
 #[test]
@@ -42,8 +57,8 @@ fn what_does_not_add_up_is_said() {
     let spoil: [fn(&mut Stats); 4] = [
         |stats| stats.upstreams[0].items.delivered -= 1,
         |stats| stats.upstreams[0].items.delivered += 1,
-        |stats| stats.receivers[0].accepted_items += 1,
-        |stats| stats.receivers[0].accepted_items -= 1,
+        |stats| stats.receivers[0].signals[0].accepted_items += 1,
+        |stats| stats.receivers[0].signals[0].accepted_items -= 1,
     ];
     for spoil in spoil {
         let mut stats = stats();
@@ -57,8 +72,8 @@ fn what_does_not_add_up_is_said() {
 #[test]
 fn a_sender_that_went_away_is_no_contradiction() {
     let mut stats = stats();
-    stats.receivers[0].accepted_items -= 5;
+    stats.receivers[0].signals[0].accepted_items -= 5;
     assert!(books(true).close(&stats, Duration::ZERO).adds_up);
-    stats.receivers[0].accepted_items += 6;
+    stats.receivers[0].signals[0].accepted_items += 6;
     assert!(!books(true).close(&stats, Duration::ZERO).adds_up);
 }

@@ -80,7 +80,7 @@ fn forwards_answers_probes_and_reports() {
         "otelcol_exporter_queue_size{data_type=\"traces\",exporter=\"otlp\"} 0",
         "otelcol_exporter_queue_capacity{data_type=\"traces\",exporter=\"otlp\"} 20971520",
         "relayd_dropped_spans{exporter=\"otlp\",reason=\"rejected\"} 0",
-        "relayd_rejected_requests{reason=\"malformed\",receiver=\"otlp\"} 0",
+        "relayd_rejected_requests{reason=\"malformed\",receiver=\"otlp\",transport=\"grpc\"} 0",
         "relayd_accepted_requests{receiver=\"otlp\",transport=\"grpc\"} 3",
         "relayd_held_bytes 0",
         "# TYPE otelcol_process_memory_rss gauge",

@@ -48,14 +48,14 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    fn texts(&self) -> BoxedStrategy<String> {
+    pub(super) fn texts(&self) -> BoxedStrategy<String> {
         let any_text = vec(any::<char>(), 0..=self.text_max).prop_map(|chars| chars.into_iter().collect());
         let ascii = vec(0x20_u8..0x7f, 0..=self.text_max)
             .prop_map(|bytes| bytes.into_iter().map(char::from).collect());
         prop_oneof![1 => Just(String::new()), 3 => ascii, 2 => any_text].boxed()
     }
 
-    fn counts(max: usize) -> RangeInclusive<usize> {
+    pub(super) fn counts(max: usize) -> RangeInclusive<usize> {
         0..=max
     }
 }
@@ -210,13 +210,11 @@ fn arb_key_value(sizes: Sizes, value: BoxedStrategy<AnyValue>) -> BoxedStrategy<
 /// Any value of every kind, unset included, nested at most `sizes.depth_max` deep.
 pub fn arb_any_value(sizes: Sizes) -> BoxedStrategy<AnyValue> {
     use any_value::Value;
-    use proptest::num::f64::{INFINITE, NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
-    let not_nan = NORMAL | SUBNORMAL | ZERO | INFINITE | POSITIVE | NEGATIVE;
     let scalar = prop_oneof![
         2 => sizes.texts().prop_map(|text| Some(Value::StringValue(text))),
         1 => any::<bool>().prop_map(|flag| Some(Value::BoolValue(flag))),
         1 => any::<i64>().prop_map(|int| Some(Value::IntValue(int))),
-        1 => not_nan.prop_map(|double| Some(Value::DoubleValue(double))),
+        1 => arb_double().prop_map(|double| Some(Value::DoubleValue(double))),
         1 => vec(any::<u8>(), 0..=sizes.text_max).prop_map(|bytes| Some(Value::BytesValue(bytes))),
         1 => any::<i32>().prop_map(|index| Some(Value::StringValueStrindex(index))),
         1 => Just(None),
@@ -245,14 +243,25 @@ fn arb_id(len: usize) -> BoxedStrategy<Vec<u8>> {
     .boxed()
 }
 
-fn arb_enum(known_max: i32) -> BoxedStrategy<i32> {
+/// An id of the right length, all zero, or absent.
+pub(super) fn arb_whole_id(len: usize) -> BoxedStrategy<Vec<u8>> {
+    prop_oneof![6 => vec(any::<u8>(), len), 1 => Just(vec![0; len]), 1 => Just(Vec::new())].boxed()
+}
+
+/// Any double but NaN.
+pub(super) fn arb_double() -> BoxedStrategy<f64> {
+    use proptest::num::f64::{INFINITE, NEGATIVE, NORMAL, POSITIVE, SUBNORMAL, ZERO};
+    (NORMAL | SUBNORMAL | ZERO | INFINITE | POSITIVE | NEGATIVE).boxed()
+}
+
+pub(super) fn arb_enum(known_max: i32) -> BoxedStrategy<i32> {
     prop_oneof![4 => 0..=known_max, 1 => any::<i32>()].boxed()
 }
 
-fn arb_count() -> BoxedStrategy<u32> {
+pub(super) fn arb_count() -> BoxedStrategy<u32> {
     prop_oneof![3 => Just(0), 1 => 1_u32..300, 1 => any::<u32>()].boxed()
 }
 
-fn arb_nanos() -> BoxedStrategy<u64> {
+pub(super) fn arb_nanos() -> BoxedStrategy<u64> {
     prop_oneof![4 => 1_700_000_000_000_000_000_u64..1_900_000_000_000_000_000, 1 => Just(0), 1 => any::<u64>()].boxed()
 }
