@@ -21,6 +21,7 @@ DATA = ("sum", "gauge", "histogram", "exponentialHistogram", "summary")
 # What an SDK decides by itself: a span's flags say whether its parent was remote; a metric is given the time of its collection.
 ITS_OWN = {"traces": ("flags",), "metrics": ("startTimeUnixNano", "timeUnixNano"), "logs": ()}
 BEGIN_NANO = 1_790_000_000_123_456_789
+SHOWN_CHARACTERS = 2000
 SPANS, POINTS, RECORDS = 60, 20, 60
 INT64_MIN, INT64_MAX = "-9223372036854775808", "9223372036854775807"
 # The largest integer that every language's number holds.
@@ -103,7 +104,8 @@ def check_same(signal, service, expected, written, by_sdk):
     if missing or extra:
         raise Failed(
             f"{service}: {len(missing)} of {wanted.total()} {signal} items are missing and {len(extra)} are not what was sent"
-            f"\n  missing {missing[:1]}\n  instead {extra[:1]}"
+            f"\n  missing {missing[:1]}"[:SHOWN_CHARACTERS]
+            + f"\n  instead {extra[:1]}"[:SHOWN_CHARACTERS]
         )
     return wanted.total()
 

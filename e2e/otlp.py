@@ -5,18 +5,25 @@ Must never give relayd a key that the Collector does not have: with `--agent ote
 """
 
 import os
+import time
 
-from process import free_port, wait_until
+from content import SIGNALS, Written
+from observe import Metrics
+from process import Failed, free_port, wait_until
 from stage import local, prometheus_on
-from content import SIGNALS
+from table import Row
 
 SECURITIES = ("plain", "tls", "mtls")
 PROTOCOLS = ("grpc", "http")
 # Names of the counters `otelcol_receiver_accepted_…` and `otelcol_exporter_sent_…`.
-COUNTED = {"traces": "spans", "metrics": "metric_points", "logs": "log_records"}
+COUNTED = {"traces": "spans", "metrics": "metric_points", "logs": "log_records", "profiles": "profile_samples"}
+# What the Collector wants to be told before it takes this signal.
+PROFILES_GATE = "--feature-gates=service.profilesSupport"
 # How the agent sends on what came by each receiver: both exporters, with and without compression.
 ONWARD = {"plain": "otlp_grpc/plain", "tls": "otlp_http/tls", "mtls": "otlp_grpc/mtls"}
 ARRIVE_SECONDS = 30
+# An item sent twice would come right behind.
+SETTLE_SECONDS = 0.5
 
 
 class Rotated:
@@ -74,7 +81,7 @@ class Certificates:
         return {"tls": {"ca_file": self.path("ca.pem")} | (pair if security == "mtls" else {})}
 
 
-def collector_behind(stage, certificates, more=None):
+def collector_behind(stage, certificates, more=None, signals=SIGNALS):
     """A Collector that takes what `ONWARD` sends and writes it to `.file`; `.ports[security]`. `more` exporters get it too."""
     ports = {name: free_port() for name in (*SECURITIES, "metrics")}
     file = stage.path("received.jsonl")
@@ -92,17 +99,18 @@ def collector_behind(stage, certificates, more=None):
         "exporters": exporters,
         "service": {
             "telemetry": {**prometheus_on(ports["metrics"]), "logs": {"level": "warn"}},
-            "pipelines": dict.fromkeys(SIGNALS, pipeline),
+            "pipelines": dict.fromkeys(signals, pipeline),
         },
     }
-    started = stage.start("collector", "otelcol", "--config", stage.write_config("collector.yaml", config))
+    gates = [PROFILES_GATE] if "profiles" in signals else []
+    started = stage.start("collector", "otelcol", "--config", stage.write_config("collector.yaml", config), *gates)
     started.ports, started.file = ports, file
     for port in ports.values():
         started.wait_listening(port)
     return started
 
 
-def agent(stage, collector, certificates, server=None, onward=None):
+def agent(stage, collector, certificates, server=None, onward=None, signals=SIGNALS):
     """relayd, or what else `stage.agent` says, between clients and the Collector; `.ports[security][protocol]`,
     `.ports["metrics"]`. `server` has keys for the `tls` of receivers that have one, `onward` keys for the exporter of a security: both
     go over what is there."""
@@ -119,10 +127,11 @@ def agent(stage, collector, certificates, server=None, onward=None):
                 "http": {"endpoint": local(ports[security]["http"]), **tls},
             }
         }
-        for signal in SIGNALS:
+        for signal in signals:
             pipelines[f"{signal}/{security}"] = {
                 "receivers": [f"otlp/{security}"],
-                "processors": ["memory_limiter", "batch"],
+                # The Collector's batch processor has no profiles.
+                "processors": ["memory_limiter"] + ["batch"] * (signal != "profiles"),
                 "exporters": [ONWARD[security]],
             }
     behind = {security: local(collector.ports[security]) for security in SECURITIES}
@@ -143,7 +152,8 @@ def agent(stage, collector, certificates, server=None, onward=None):
         "exporters": exporters,
         "service": {"pipelines": pipelines, "telemetry": prometheus_on(ports["metrics"])},
     }
-    started = stage.start(stage.agent, stage.agent, "--config", stage.write_config("agent.yaml", config))
+    gates = [PROFILES_GATE] if "profiles" in signals and stage.agent == "otelcol" else []
+    started = stage.start(stage.agent, stage.agent, "--config", stage.write_config("agent.yaml", config), *gates)
     started.ports = ports
     for security in SECURITIES:
         for port in ports[security].values():
@@ -158,6 +168,47 @@ def counted(metrics, signal):
     return metrics.sum(f"otelcol_receiver_accepted_{name}"), metrics.sum(f"otelcol_exporter_sent_{name}")
 
 
-def wait_for(count, seen, what):
-    """Waits until `seen()` is at least `count`."""
-    wait_until(lambda: seen() >= count, ARRIVE_SECONDS, f"{count} {what}")
+def written(collector, count):
+    """What the Collector has written, once `count` items are there and none has come behind them."""
+    wait_until(lambda: Written(collector.file).count() >= count, ARRIVE_SECONDS, f"{count} items in the Collector's file")
+    time.sleep(SETTLE_SECONDS)
+    found = Written(collector.file)
+    if found.count() != count:
+        raise Failed(f"the Collector has written {found.count()} items instead of {count}")
+    return found
+
+
+class Through:
+    """The whole way: certificates, the Collector behind and the agent before it. `more`: exporters for the Collector, beside its
+    file."""
+
+    def __init__(self, stage, more=None, signals=SIGNALS):
+        self.stage = stage
+        self.certificates = Certificates(stage)
+        self.collector = collector_behind(stage, self.certificates, more, signals)
+        self.agent = agent(stage, self.collector, self.certificates, signals=signals)
+
+    def address(self, protocol, security):
+        return local(self.agent.ports[security][protocol])
+
+    def url(self, protocol, security):
+        return f"http{'' if security == 'plain' else 's'}://{self.address(protocol, security)}"
+
+    def written(self, count):
+        """What the Collector has written, once `count` items are there and none has come behind them."""
+        return written(self.collector, count)
+
+    def finish(self, name, sent, what):
+        """Ends all; the row, once the agent's counters say what the clients were told. `sent`: items by signal."""
+        accepted = delivered = 0
+        scrape = Metrics(self.agent.ports["metrics"])
+        for signal, items in sent.items():
+            figures = counted(scrape, signal)
+            if figures != (items, items):
+                raise Failed(f"{items} items of {signal} were sent, but {self.stage.agent} accepted and sent {figures}")
+            accepted, delivered = accepted + figures[0], delivered + figures[1]
+        if self.agent.stop() != 0:
+            raise Failed(f"{self.stage.agent} did not exit with 0")
+        self.collector.stop()
+        total = sum(sent.values())
+        return Row(f"{name} > {self.stage.agent} > Collector", total, accepted, delivered, total, f"ok: {what}")

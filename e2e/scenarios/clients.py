@@ -6,21 +6,15 @@ Must never take a client's word that it has sent: what counts is what the Collec
 
 import gzip
 import os
-import time
 import zlib
 
-import otlp
-from content import SIGNALS, Written, check_same, items_in, of_everything, of_sdk
-from observe import Metrics
+from content import SIGNALS, check_same, items_in, of_everything, of_sdk
+from otlp import PROTOCOLS, SECURITIES, Through
 from process import Failed
 from recorded import as_one_request, messages, write_messages
-from stage import REPOSITORY, end_sink, local, to_upstream
-from table import Row
+from stage import REPOSITORY, end_sink, to_upstream
 
 CLIENTS = os.path.join(REPOSITORY, "e2e", "clients")
-# An item sent twice would come right behind.
-SETTLE_SECONDS = 0.5
-
 # telemetrygen: traces of two spans.
 WORKERS, PER_WORKER, BODY = 2, 200, "made by telemetrygen"
 # (OTEL_EXPORTER_OTLP_PROTOCOL, _COMPRESSION, security)
@@ -65,52 +59,12 @@ GRPC_SERVICES = {
 }
 
 
-class _Through:
-    """Certificates, the Collector behind and relayd before it."""
-
-    def __init__(self, stage, more=None):
-        self.stage = stage
-        self.certificates = otlp.Certificates(stage)
-        self.collector = otlp.collector_behind(stage, self.certificates, more)
-        self.agent = otlp.agent(stage, self.collector, self.certificates)
-
-    def address(self, protocol, security):
-        return local(self.agent.ports[security][protocol])
-
-    def url(self, protocol, security):
-        return f"http{'' if security == 'plain' else 's'}://{self.address(protocol, security)}"
-
-    def written(self, count):
-        """What the Collector has written, once `count` items are there and none has come behind them."""
-        otlp.wait_for(count, lambda: Written(self.collector.file).count(), "items in the Collector's file")
-        time.sleep(SETTLE_SECONDS)
-        written = Written(self.collector.file)
-        if written.count() != count:
-            raise Failed(f"the Collector has written {written.count()} items instead of {count}")
-        return written
-
-    def finish(self, name, sent, what):
-        """Ends all; the row, once the agent's counters say what the clients were told. `sent`: items by signal."""
-        accepted = delivered = 0
-        scrape = Metrics(self.agent.ports["metrics"])
-        for signal, items in sent.items():
-            figures = otlp.counted(scrape, signal)
-            if figures != (items, items):
-                raise Failed(f"{items} items of {signal} were sent, but {self.stage.agent} accepted and sent {figures}")
-            accepted, delivered = accepted + figures[0], delivered + figures[1]
-        if self.agent.stop() != 0:
-            raise Failed(f"{self.stage.agent} did not exit with 0")
-        self.collector.stop()
-        total = sum(sent.values())
-        return Row(f"{name} > {self.stage.agent} > Collector", total, accepted, delivered, total, f"ok: {what}")
-
-
 def telemetrygen(stage):
     """telemetrygen's traces, metrics and logs by gRPC and HTTP, in the clear, with TLS and with mTLS."""
-    through = _Through(stage)
+    through = Through(stage)
     made = []
-    for security in otlp.SECURITIES:
-        for protocol in otlp.PROTOCOLS:
+    for security in SECURITIES:
+        for protocol in PROTOCOLS:
             for signal in SIGNALS:
                 service = f"telemetrygen-{signal}-{protocol}-{security}"
                 _generate(through, signal, protocol, security, service)
@@ -176,7 +130,7 @@ def javascript_sdk(stage):
 
 
 def _sdk(stage, name, program, script, cases):
-    through = _Through(stage)
+    through = Through(stage)
     asked = {}
     for protocol, compression, security in cases:
         service = "-".join((program, protocol.replace("/", "-"), compression, security))
@@ -224,7 +178,7 @@ def _encoded(stage, asked):
 def curl(stage):
     """curl, all signals with every field that OTLP has, as JSON and as protobuf: over HTTP/1.1, h2c and HTTP/2 by ALPN, compressed
     or not. The answer is in the encoding of the request."""
-    through = _Through(stage)
+    through = Through(stage)
     ways = CURL + (CURL_BEYOND_COLLECTOR if stage.agent == "relayd" else [])
     cases = {
         f"curl-{encoding}-{version}-{compression}-{security}": (encoding, way, version, compression, security)
@@ -266,7 +220,7 @@ def curl_recorded(stage):
     """curl, the recorded traces of Kubernetes' programs as http/protobuf, plain and gzip: every span arrives with its values."""
     received, sent = stage.path("received.messages"), stage.path("sent.messages")
     sink = stage.sink(dump=received)
-    through = _Through(stage, to_upstream(sink.port))
+    through = Through(stage, to_upstream(sink.port))
     recorded = messages()
     requests = [as_one_request(1), min(recorded, key=len), max(recorded, key=len)]
     compressions = (None, "gzip")
@@ -289,8 +243,8 @@ def curl_recorded(stage):
 
 def grpcurl(stage):
     """grpcurl, all signals with every field that OTLP has, in the clear, with TLS and with mTLS."""
-    through = _Through(stage)
-    asked = {f"grpcurl-{security}": of_everything(f"grpcurl-{security}") for security in otlp.SECURITIES}
+    through = Through(stage)
+    asked = {f"grpcurl-{security}": of_everything(f"grpcurl-{security}") for security in SECURITIES}
     certificate = through.certificates.path
     pair = ["-cert", certificate("client.pem"), "-key", certificate("client.key")]
     arguments = {
@@ -299,7 +253,7 @@ def grpcurl(stage):
         "mtls": ["-cacert", certificate("ca.pem"), *pair],
     }
     folders = _encoded(stage, asked)
-    for security in otlp.SECURITIES:
+    for security in SECURITIES:
         folder = folders[f"grpcurl-{security}"]
         for signal, service in GRPC_SERVICES.items():
             with open(os.path.join(folder, f"{signal}.proto3.json"), encoding="utf-8") as file:

@@ -16,15 +16,15 @@ from stage import local
 from table import Row
 
 ALPN = {"grpc": "h2", "http": "http/1.1"}
-RELOAD = {"reload_interval": "1s"}
+RELOAD = {"reload_interval": "200ms"}
 # The reload interval, and room for a machine that is busy.
 ROTATED_SECONDS = 15
 # telemetrygen's traces have two spans; the bad peers are through before its load is.
-LOAD_TRACES, LOAD_SPANS_PER_SECOND = 500, 100
+LOAD_SPANS_PER_SECOND = 100
+REFUSED_LOAD_SECONDS, ROTATION_LOAD_SECONDS = 9, 15
 FEW_TRACES = 20
 # Several times the interval between attempts to connect.
 HELD_SECONDS = 4
-SETTLE_SECONDS = 0.5
 # How the start of a TLS session ends at a server that does not speak it.
 NOT_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "reset", "closed")
 HANDSHAKE_FAILURES, RELOAD_FAILURES = "relayd_tls_handshake_failures", "relayd_tls_reload_failures"
@@ -54,13 +54,15 @@ BAD = [
 class _Load:
     """telemetrygen on the side, by gRPC over mTLS: one connection that goes on for some seconds."""
 
-    def __init__(self, stage, agent, certificates):
-        self.spans, path = 2 * LOAD_TRACES, certificates.path
+    def __init__(self, stage, agent, certificates, seconds):
+        self.spans, path = seconds * LOAD_SPANS_PER_SECOND, certificates.path
         self.process = stage.start(
             "load", "telemetrygen", "traces", "--otlp-endpoint", local(agent.ports["mtls"]["grpc"]), "--service", "load",
-            "--traces", LOAD_TRACES, "--child-spans", 1, "--rate", LOAD_SPANS_PER_SECOND, "--ca-cert", path("ca.pem"),
+            "--traces", self.spans // 2, "--child-spans", 1, "--rate", LOAD_SPANS_PER_SECOND, "--ca-cert", path("ca.pem"),
             "--mtls", "--client-cert", path("client.pem"), "--client-key", path("client.key"),
         )  # fmt: skip
+        begun = lambda: otlp.counted(Metrics(agent.ports["metrics"]), "traces")[0] > 0
+        wait_until(begun, otlp.ARRIVE_SECONDS, "the first span of the load")
 
     def finish(self):
         if not self.process.is_running():
@@ -76,7 +78,7 @@ def refused(stage):
     certificates = otlp.Certificates(stage)
     collector = otlp.collector_behind(stage, certificates)
     agent = otlp.agent(stage, collector, certificates)
-    load, wrong = _Load(stage, agent, certificates), []
+    load, wrong = _Load(stage, agent, certificates, REFUSED_LOAD_SECONDS), []
     for bad in BAD:
         for protocol in otlp.PROTOCOLS:
             wrong += _wrong_end(stage, agent, certificates, bad, protocol)
@@ -145,7 +147,7 @@ def rotation(stage):
     live = otlp.Rotated(stage.path("live"), pair(read("server.pem"), read("server.key")))
     server = {"cert_file": live.path("tls.crt"), "key_file": live.path("tls.key"), **RELOAD}
     agent = otlp.agent(stage, collector, certificates, server=server)
-    load, wrong, failures = _Load(stage, agent, certificates), [], 0
+    load, wrong, failures = _Load(stage, agent, certificates, ROTATION_LOAD_SECONDS), [], 0
     for name, content in (
         ("garbage", pair(b"garbage", b"garbage")),
         ("half of a certificate", pair(read("server-next.pem")[:200], read("server-next.key"))),
@@ -228,8 +230,7 @@ def _mutual(certificates, security):
 
 def _check_arrived(collector, spans):
     """Waits until the Collector has written as many spans, each once; gives how many."""
-    otlp.wait_for(spans, lambda: Written(collector.file).count(), "spans in the Collector's file")
-    time.sleep(SETTLE_SECONDS)
+    otlp.written(collector, spans)
     check_each_once(spans_in_file(collector.file), spans, "the Collector's file")
     return spans
 
