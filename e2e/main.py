@@ -15,7 +15,7 @@ import traceback
 
 import process
 from process import Failed
-from scenarios import bad_input, clients, figures, outage, replayed, shown, shutdown, tls
+from scenarios import bad_input, clients, figures, outage, profiled, replayed, shown, shutdown, tls
 from stage import Stage
 from table import HEADINGS, Row, render
 
@@ -34,6 +34,7 @@ SCENARIOS = {
     "clients-curl": clients.curl,
     "clients-curl-recorded": clients.curl_recorded,
     "clients-grpcurl": clients.grpcurl,
+    "clients-profiles": profiled.through,
     "collector-stopped": outage.stopped,
     "collector-killed": outage.killed,
     "reconnects": replayed.reconnects,
