@@ -7,11 +7,12 @@ Must never give relayd a key that the Collector does not have: with `--agent ote
 import os
 import time
 
-from content import SIGNALS, Written
+from content import SIGNALS
 from observe import Metrics
 from process import Failed, free_port, wait_until
 from stage import local, prometheus_on
 from table import Row
+from written import Written
 
 SECURITIES = ("plain", "tls", "mtls")
 PROTOCOLS = ("grpc", "http")
@@ -168,7 +169,7 @@ def counted(metrics, signal):
     return metrics.sum(f"otelcol_receiver_accepted_{name}"), metrics.sum(f"otelcol_exporter_sent_{name}")
 
 
-def written(collector, count):
+def arrived(collector, count):
     """What the Collector has written, once `count` items are there and none has come behind them."""
     wait_until(lambda: Written(collector.file).count() >= count, ARRIVE_SECONDS, f"{count} items in the Collector's file")
     time.sleep(SETTLE_SECONDS)
@@ -194,9 +195,9 @@ class Through:
     def url(self, protocol, security):
         return f"http{'' if security == 'plain' else 's'}://{self.address(protocol, security)}"
 
-    def written(self, count):
+    def arrived(self, count):
         """What the Collector has written, once `count` items are there and none has come behind them."""
-        return written(self.collector, count)
+        return arrived(self.collector, count)
 
     def finish(self, name, sent, what):
         """Ends all; the row, once the agent's counters say what the clients were told. `sent`: items by signal."""

@@ -19,8 +19,14 @@ def request(service, number):
     name_at = strings.index(functions[0])
     dictionary = {
         "mappingTable": [{}],
-        "locationTable": [{}, *({"address": str(4096 + at), "lines": [{"functionIndex": 1 + at, "line": str(10 + at)}]} for at in range(SAMPLES))],
-        "functionTable": [{}, *({"nameStrindex": name_at + at, "filenameStrindex": strings.index("main.rs")} for at in range(SAMPLES))],
+        "locationTable": [
+            {},
+            *({"address": str(4096 + at), "lines": [{"functionIndex": 1 + at, "line": str(10 + at)}]} for at in range(SAMPLES)),
+        ],
+        "functionTable": [
+            {},
+            *({"nameStrindex": name_at + at, "filenameStrindex": strings.index("main.rs")} for at in range(SAMPLES)),
+        ],
         "linkTable": [{}],
         "stringTable": strings,
         "attributeTable": [{}, {"keyStrindex": strings.index(f"thread-{number}"), "value": {"intValue": str(number)}}],
@@ -85,7 +91,13 @@ def said(profiles):
         for scope in resource["scopeProfiles"]:
             for profile in scope["profiles"]:
                 own = {key: value for key, value in profile.items() if key not in ("samples", "sampleType", "periodType")}
-                above = [direct(resource["resource"]), direct(scope["scope"]), kind(profile["sampleType"]), kind(profile["periodType"]), own]
+                above = [
+                    direct(resource["resource"]),
+                    direct(scope["scope"]),
+                    kind(profile["sampleType"]),
+                    kind(profile["periodType"]),
+                    own,
+                ]
                 for sample in profile["samples"]:
                     seen = [stack(sample.get("stackIndex", 0)), [attribute(at) for at in sample.get("attributeIndices", [])]]
                     lines.append(json.dumps([above, seen, sample["values"], sample["timestampsUnixNano"]], sort_keys=True))

@@ -139,9 +139,7 @@ class Stage:
             "service": {
                 "extensions": ["jaeger_storage", "jaeger_query"],
                 "telemetry": {**prometheus_on(ports["metrics"]), "logs": {"level": "warn"}},
-                "pipelines": {
-                    "traces": {"receivers": ["otlp"], "processors": [], "exporters": ["jaeger_storage_exporter"]}
-                },
+                "pipelines": {"traces": {"receivers": ["otlp"], "processors": [], "exporters": ["jaeger_storage_exporter"]}},
             },
         }
         started = self.start(name, "jaeger", "--config", self.write_config(f"{name}.yaml", config))
@@ -187,5 +185,3 @@ def _is_ok(url):
     except OSError:
         return False
     return True
-
-

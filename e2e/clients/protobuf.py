@@ -1,8 +1,8 @@
-"""Turns OTLP/JSON requests into protobuf, into the JSON that grpcurl takes, and writes the descriptors that grpcurl needs, with
+"""Turns OTLP/JSON requests into protobuf and into the JSON that grpcurl takes, and writes the descriptors that grpcurl needs, with
 Google's protobuf library and OpenTelemetry's generated classes for Python.
 
-usage: protobuf.py FOLDER...   (reads asked.json of each, an object: traces, metrics, logs, profiles -> request; writes SIGNAL.json, SIGNAL.pb,
-SIGNAL.proto3.json and otlp.protoset beside it)
+usage: protobuf.py FOLDER...   (reads asked.json of each, an object: traces, metrics, logs, profiles -> request; writes SIGNAL.json,
+SIGNAL.pb, SIGNAL.proto3.json and otlp.protoset beside it)
 
 Must never take a field that the classes do not know: a typo in a request would be silence at the far end.
 """

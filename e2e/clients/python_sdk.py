@@ -1,6 +1,7 @@
 """Says through the OpenTelemetry SDK for Python what a file of OTLP/JSON requests says, and exits with 1 if an export failed.
 
-usage: python_sdk.py FILE   (an object: traces, metrics, logs -> request; where to and how is in OTEL_EXPORTER_OTLP_*, as in any program)
+usage: python_sdk.py FILE   (an object: traces, metrics, logs -> request; where to and how is in OTEL_EXPORTER_OTLP_*, as in any
+program)
 
 Must never build a request itself: everything goes through the API, the SDK and its OTLP exporters.
 """
@@ -16,7 +17,7 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExportResult, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor

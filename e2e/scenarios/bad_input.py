@@ -9,8 +9,8 @@ import re
 import struct
 
 from h2 import Connection
-from observe import Metrics, last_line, sent_spans
-from process import Failed, wait_until
+from observe import Metrics, last_line
+from process import Failed
 from recorded import messages, write_messages
 from stage import end_sink, local
 from table import Row

@@ -8,11 +8,12 @@ import gzip
 import os
 import zlib
 
-from content import SIGNALS, check_same, items_in, of_everything, of_sdk
+from content import SIGNALS, of_everything, of_sdk
 from otlp import PROTOCOLS, SECURITIES, Through
 from process import Failed
 from recorded import as_one_request, messages, write_messages
 from stage import REPOSITORY, end_sink, to_upstream
+from written import check_same, items_in
 
 CLIENTS = os.path.join(REPOSITORY, "e2e", "clients")
 # telemetrygen: traces of two spans.
@@ -70,7 +71,7 @@ def telemetrygen(stage):
                 _generate(through, signal, protocol, security, service)
                 made.append((signal, service))
     items = {"traces": 2 * WORKERS * PER_WORKER, "metrics": WORKERS * PER_WORKER, "logs": WORKERS * PER_WORKER}
-    written = through.written(sum(items[signal] for signal, _ in made))
+    written = through.arrived(sum(items[signal] for signal, _ in made))
     for signal, service in made:
         _check_generated(signal, service, written.items[signal][service], items[signal])
     ways = len(made) // len(SIGNALS)
@@ -154,10 +155,8 @@ def _sdk(stage, name, program, script, cases):
 
 def _finish_asked(through, name, asked, by_sdk, what):
     """Checks everything that was asked for, service -> signal -> request, against what arrived."""
-    sent = {
-        signal: sum(sum(1 for _ in items_in(signal, requests[signal])) for requests in asked.values()) for signal in SIGNALS
-    }
-    written = through.written(sum(sent.values()))
+    sent = {signal: sum(sum(1 for _ in items_in(signal, requests[signal])) for requests in asked.values()) for signal in SIGNALS}
+    written = through.arrived(sum(sent.values()))
     for service, requests in asked.items():
         for signal in SIGNALS:
             check_same(signal, service, requests[signal], written, by_sdk)
@@ -232,7 +231,7 @@ def curl_recorded(stage):
             _post(through, file, "traces", "pb", "--http1.1", "1.1", compression, "plain")
     write_messages(sent, requests * len(compressions))
     spans = stage.testkit("compare", "--sent", sent, "--received", sent)["sent"]
-    through.written(spans)
+    through.arrived(spans)
     row = through.finish("curl, recorded traces", {"traces": spans}, "same values, plain and gzip")
     end_sink(sink)
     compared = stage.testkit("compare", "--values", "--sent", sent, "--received", received)

@@ -18,7 +18,9 @@ def through(stage):
     """curl (JSON and protobuf) and grpcurl, requests in quick succession, each with a dictionary of its own: every sample arrives with
     its stack, its values and its attributes."""
     way = Through(stage, signals=("profiles",))
-    asked = {f"{sender}-{number}": profiles.request(sender, number) for sender in (*ENCODINGS, "grpcurl") for number in range(REQUESTS)}
+    asked = {
+        f"{sender}-{number}": profiles.request(sender, number) for sender in (*ENCODINGS, "grpcurl") for number in range(REQUESTS)
+    }
     folders = []
     for name, request in asked.items():
         folders.append(stage.path(name))

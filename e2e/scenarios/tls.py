@@ -8,12 +8,12 @@ import ssl
 import time
 
 import otlp
-from content import Written
 from handshake import handshake
 from observe import Metrics, check_each_once, spans_in_file
 from process import Failed, wait_until
 from stage import local
 from table import Row
+from written import Written
 
 ALPN = {"grpc": "h2", "http": "http/1.1"}
 RELOAD = {"reload_interval": "200ms"}
@@ -44,7 +44,11 @@ BAD = [
     _Bad("wrong CA", "tls", ["CERTIFICATE_VERIFY_FAILED"], "does not trust the CA", ca="other-ca"),
     _Bad("no client certificate", "mtls", ["TLSV13_ALERT_CERTIFICATE_REQUIRED"], "has no client certificate"),
     _Bad(
-        "expired client certificate", "mtls", ["SSLV3_ALERT_CERTIFICATE_EXPIRED"], "certificate has expired", pair="client-expired"
+        "expired client certificate",
+        "mtls",
+        ["SSLV3_ALERT_CERTIFICATE_EXPIRED"],
+        "certificate has expired",
+        pair="client-expired",
     ),
     _Bad("client of another CA", "mtls", ["TLSV1_ALERT_UNKNOWN_CA"], "not signed by a CA", pair="client-other"),
     _Bad("TLS 1.1", "tls", ["TLSV1_ALERT_PROTOCOL_VERSION"], "TLS version", newest=ssl.TLSVersion.TLSv1_1),
@@ -162,7 +166,9 @@ def rotation(stage):
     wait_until(lambda: set(_shown(agent, certificates)) == {"server-next"}, ROTATED_SECONDS, "the new certificate to be in use")
     load.finish()
     good = _check_arrived(collector, load.spans)
-    return _finish(stage, agent, collector, "TLS rotated under load", good, wrong, "old one kept while the new was bad, none lost")
+    return _finish(
+        stage, agent, collector, "TLS rotated under load", good, wrong, "old one kept while the new was bad, none lost"
+    )
 
 
 def _shown(agent, certificates):
@@ -220,7 +226,9 @@ def upstream(stage):
         wrong.append("handshakes that failed are not counted")
     live.replace(files("ca", "client"))
     good = _check_arrived(collector, len(otlp.SECURITIES) * spans)
-    return _finish(stage, agent, collector, "TLS towards upstreams", good, wrong, "held until certificates were right, then delivered")
+    return _finish(
+        stage, agent, collector, "TLS towards upstreams", good, wrong, "held until certificates were right, then delivered"
+    )
 
 
 def _mutual(certificates, security):
@@ -230,7 +238,7 @@ def _mutual(certificates, security):
 
 def _check_arrived(collector, spans):
     """Waits until the Collector has written as many spans, each once; gives how many."""
-    otlp.written(collector, spans)
+    otlp.arrived(collector, spans)
     check_each_once(spans_in_file(collector.file), spans, "the Collector's file")
     return spans
 
