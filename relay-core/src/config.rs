@@ -1,6 +1,8 @@
 //! What an embedding service says: where to receive, where to forward, under which bounds. Plain data; every default is
 //! the one that the OpenTelemetry Collector's users know, unless the field says otherwise.
 
+mod compression;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use crate::batch::{Batch, BatchLimits};
 use crate::limits;
 use crate::otlp::Signal;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
+
+pub use compression::{Compression, CompressionError};
 
 /// An OTLP listener.
 #[derive(Clone, Debug)]
@@ -203,7 +207,7 @@ pub struct GrpcConfig {
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.
     pub headers: Vec<(String, String)>,
-    /// Compression of requests (`compression`). Default none, unlike the Collector's gzip
+    /// Compression of requests (`compression`), one that has a name in gRPC. Default none, unlike the Collector's gzip
     /// (`docs/decisions/0002`).
     pub compression: Compression,
     /// Retries (`retry_on_failure`).
@@ -234,13 +238,4 @@ impl std::fmt::Debug for GrpcConfig {
             .field("retry", &self.retry)
             .finish()
     }
-}
-
-/// Compression of a gRPC message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// `identity`.
-    None,
-    /// `gzip`.
-    Gzip,
 }

@@ -49,4 +49,6 @@ mod relay;
 pub mod stats;
 
 #[cfg(feature = "io")]
+pub use io::encoding;
+#[cfg(feature = "io")]
 pub use relay::{Relay, RelayBuilder, RelayHandle, StartError, StatsReader, SubmitError};

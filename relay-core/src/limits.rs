@@ -176,6 +176,12 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// connections of common clients (otel-go's transport: 90 s) would be useful, far shorter than a leak matters.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What is read of a connection to see which protocol it speaks, in bytes: the head of most requests.
+pub const HTTP_HEAD_READ_BYTES: usize = 1 << 10;
+
+/// JSON requests that wait to be read: browsers and scripts send few.
+pub const JSON_REQUESTS_MAX: usize = 64;
+
 /// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`): the 10 s that otel-go's
 /// exporters give all their attempts together. A call's own shorter deadline wins.
 pub const BLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -210,6 +216,29 @@ const _: () = assert!(
 );
 const _: () = assert!(ARENA_BLOCK_BYTES_MIN <= ARENA_BLOCK_BYTES_MAX);
 const _: () = assert!(UPSTREAM_MESSAGE_BYTES_MAX <= RECEIVE_MESSAGE_BYTES_MAX);
+
+/// What inflating needs besides the bytes that it makes, in bytes: the window that a zstd frame may ask for
+/// ([`ZSTD_WINDOW_LOG_MAX`]) and one block on either side of it, a block of lz4 that came in pieces, or much less.
+pub const INFLATE_WORK_BYTES_MAX: usize = 9 << 20;
+
+/// The largest window of a zstd frame that is inflated, as a power of two: 8 MiB, the most that the Collector's own exporters use,
+/// and what RFC 8878 section 3.1.1.1.2 has everybody support.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// A zstd context that has grown beyond this many bytes is not kept for the next message: what ordinary messages need is less.
+pub const ZSTD_CONTEXT_KEPT_BYTES_MAX: usize = 2 << 20;
+
+/// Level of zstd where none is configured: the least CPU.
+pub const ZSTD_LEVEL_DEFAULT: u8 = 1;
+
+/// Highest level of zstd: the Collector's highest is about this one. Above it a batch takes seconds of a core and hundreds of MiB.
+pub const ZSTD_LEVEL_MAX: u8 = 11;
+
+/// Level of gzip and zlib where none is configured: the least CPU.
+pub const FLATE_LEVEL_DEFAULT: u8 = 1;
+
+/// Highest level of gzip and zlib.
+pub const FLATE_LEVEL_MAX: u8 = 9;
 
 /// Connections that the kernel holds until they are accepted.
 pub const ACCEPT_BACKLOG: i32 = 1024;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::batch::Receipt;
 use crate::config::{ReceiverConfig, UpstreamConfig};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamShared};
+use crate::io::transcode::Transcoder;
 use crate::io::{affinity, clock, core, listener};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
@@ -92,8 +93,8 @@ pub enum StartError {
         /// What the operating system says.
         error: std::io::Error,
     },
-    /// A core's thread cannot be started.
-    #[error("cannot start a core's thread: {0}")]
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
@@ -166,6 +167,8 @@ impl RelayBuilder {
         let upstreams = make_upstreams(&self.upstreams, cores, self.budget())?;
         let linger = self.upstreams.iter().map(|upstream| upstream.linger).min().unwrap_or_default();
         let gather_pause = self.gather_pause.min(linger);
+        let serves_http = self.receivers.iter().any(|receiver| receiver.http.is_some());
+        let transcoder = serves_http.then(Transcoder::start).transpose().map_err(StartError::Thread)?;
         let (receivers, listeners) = self.bind(cores)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
@@ -178,6 +181,7 @@ impl RelayBuilder {
             cores: inboxes.into_iter().map(core_shared).collect(),
             gather_pause,
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
+            transcoder,
             submitted: ReceiverCounters::default(),
             draining: AtomicBool::new(false),
         });

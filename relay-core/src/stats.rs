@@ -9,16 +9,22 @@ use crate::otlp::Signal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RejectReason {
+    /// The connection or the body ended before the body was whole.
+    BodyCutOff,
     /// The call's body took longer than the bound.
     BodyTimeout,
+    /// A content type that is not OTLP/HTTP's.
+    ContentType,
+    /// Not encoded as it says: gzip, zstd and so on.
+    Decompress,
     /// The gRPC message prefix or its length is wrong.
     GrpcMessage,
-    /// Not gzip, although it says so.
-    Gzip,
     /// Not an export request of its signal.
     Malformed,
     /// The byte budget is used up.
     MemoryFull,
+    /// A method other than POST, over OTLP/HTTP.
+    Method,
     /// Not gRPC (content type or method).
     NotGrpc,
     /// The queue of an upstream is full.
@@ -35,12 +41,15 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
+        Self::BodyCutOff,
         Self::BodyTimeout,
+        Self::ContentType,
+        Self::Decompress,
         Self::GrpcMessage,
-        Self::Gzip,
         Self::Malformed,
         Self::MemoryFull,
+        Self::Method,
         Self::NotGrpc,
         Self::QueueFull,
         Self::TooLarge,
@@ -53,8 +62,11 @@ impl RejectReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::BodyTimeout => "body_timeout",
+            Self::Method => "method",
+            Self::ContentType => "content_type",
+            Self::BodyCutOff => "body_cut_off",
+            Self::Decompress => "decompress",
             Self::GrpcMessage => "grpc_message",
-            Self::Gzip => "gzip",
             Self::Malformed => "malformed",
             Self::MemoryFull => "memory_full",
             Self::NotGrpc => "not_grpc",
@@ -299,6 +311,7 @@ mod tests {
         let mut stats = ReceiverStats::default();
         counters.add_to(&mut stats);
         assert_eq!(stats.rejected_requests, [1; RejectReason::ALL.len()]);
-        assert_eq!((stats.refused_items(), stats.of(Signal::Logs).refused_items), (22, 22));
+        let refused = 2 * RejectReason::ALL.len() as u64;
+        assert_eq!((stats.refused_items(), stats.of(Signal::Logs).refused_items), (refused, refused));
     }
 }

@@ -58,7 +58,7 @@ fn calls_carry_timeout_user_agent_and_configured_headers() {
     let collector = Collector::start(Script::ok());
     let mut config = upstream(collector.addr());
     if let Destination::Grpc(grpc) = &mut config.destination {
-        grpc.compression = Compression::Gzip;
+        grpc.compression = Compression::GZIP;
         grpc.headers = vec![("X-Scope-OrgID".into(), "tenant-1".into())];
     }
     let relay = builder(config).start().unwrap();

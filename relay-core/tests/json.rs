@@ -100,7 +100,7 @@ fn with_whole_ids(mut request: ExportTraceServiceRequest) -> ExportTraceServiceR
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn traces_survive(request in arb_request().prop_map(with_whole_ids)) {
@@ -410,6 +410,30 @@ fn the_output_is_bounded() {
         }
     }
     assert_eq!(to_protobuf(Signal::Traces, b"{}", 0), Ok(Vec::new()));
+}
+
+/// Numbers of a megabyte are no way to keep a core busy.
+#[test]
+fn long_numbers() {
+    let digits = "1".repeat(1 << 20);
+    let zeros = "0".repeat(1 << 20);
+    assert_eq!(
+        malformed(any_value(&format!(r#"{{"doubleValue":{digits}}}"#)).unwrap_err()).0,
+        "number out of range"
+    );
+    for (value, double) in [
+        (format!("0.{zeros}1"), 0.0),
+        (format!("1.{zeros}1"), 1.0),
+        (format!("0.{digits}"), 1.0 / 9.0),
+        (format!("\"0.{digits}\""), 1.0 / 9.0),
+        (format!("{digits}e-{}", digits.len()), 1.0 / 9.0),
+    ] {
+        let read = any_value(&format!(r#"{{"doubleValue":{value}}}"#)).unwrap();
+        assert_eq!(read, Some(any_value::Value::DoubleValue(double)));
+    }
+    for value in [digits.clone(), format!("\"{digits}\"")] {
+        malformed(any_value(&format!(r#"{{"intValue":{value}}}"#)).unwrap_err());
+    }
 }
 
 /// Values within values, `lists` deep, and text around them.

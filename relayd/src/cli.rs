@@ -24,7 +24,7 @@ pub struct Cli {
     /// Where the configuration is.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Without --config: where to receive [default: 127.0.0.1:4317].
+    /// Without --config: where to receive, gRPC and HTTP on one port [default: 127.0.0.1:4317, HTTP on 127.0.0.1:4318].
     #[arg(long, value_name = "HOST:PORT", value_parser = endpoint::parse_listen, conflicts_with_all = ["config", "set"])]
     pub listen: Option<HostPort>,
     /// Time to send what is held after SIGTERM, as in 25s; what is not sent by then is reported [default: 20s].

@@ -84,11 +84,7 @@ fn validate(cli: &Cli) -> Result<ExitCode, String> {
 fn load(cli: &Cli) -> Result<(Config, Vec<Notice>), String> {
     let (uris, sets) = (cli.config_uris(), cli.sets());
     if uris.is_empty() && sets.is_empty() {
-        let mut config = Config::embedded_default();
-        for (receiver, listen) in config.receivers.iter_mut().zip(cli.listen.clone()) {
-            receiver.grpc.endpoint = listen;
-        }
-        return Ok((config, Vec::new()));
+        return Ok((Config::embedded_default(cli.listen.clone()), Vec::new()));
     }
     config::load(&uris, &sets, &System).map_err(|error| error.to_string())
 }

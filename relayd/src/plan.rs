@@ -11,8 +11,8 @@ use relay_core::limits as core_limits;
 use relay_core::upstream::Endpoint;
 
 use crate::config::{
-    self, Batch, Config, Exporter, ExporterKind, HostPort, OtlpExporter, Pipeline, QueueBatch, SendingQueue,
-    Sizer,
+    self, Address, Batch, Config, Exporter, ExporterKind, GrpcServer, OtlpExporter, Pipeline, QueueBatch,
+    SendingQueue, Sizer,
 };
 use crate::limits::CALL_TIMEOUT_NONE;
 use crate::listen;
@@ -49,31 +49,43 @@ pub(crate) struct About {
 
 /// What is wrong with a configuration as a whole, a line each, besides what reading it has shown.
 pub(crate) fn check(config: &Config) -> Result<(), Vec<String>> {
-    let loops: Vec<String> = config
-        .exporters
-        .iter()
-        .filter_map(|exporter| match &exporter.kind {
-            ExporterKind::Otlp(otlp) => Some((&exporter.id, &otlp.endpoint)),
-            ExporterKind::Debug(_) | ExporterKind::Printer => None,
-        })
-        .flat_map(|(id, endpoint)| {
-            config.receivers.iter().filter(move |receiver| loops_back(endpoint, &receiver.grpc.endpoint)).map(
-                move |receiver| {
-                    format!(
-                        "exporters.{id}.endpoint: {endpoint} is where the receiver {} of this relayd listens: \
+    let mut loops = Vec::new();
+    for exporter in &config.exporters {
+        for endpoint in upstreams_of(exporter) {
+            for receiver in &config.receivers {
+                if receiver.listeners().any(|(_, listener)| loops_back(&endpoint, listener)) {
+                    loops.push(format!(
+                        "exporters.{}.endpoint: {endpoint} is where the receiver {} of this relayd listens: \
                          spans would go round for ever; name the upstream",
-                        receiver.id
-                    )
-                },
-            )
-        })
-        .collect();
+                        exporter.id, receiver.id
+                    ));
+                }
+            }
+        }
+    }
     if loops.is_empty() { Ok(()) } else { Err(loops) }
+}
+
+/// Where an exporter connects to, each address once.
+fn upstreams_of(exporter: &Exporter) -> Vec<Address> {
+    match &exporter.kind {
+        ExporterKind::Otlp(otlp) => vec![otlp.endpoint.clone()],
+        ExporterKind::OtlpHttp(otlp) => {
+            let mut addresses: Vec<Address> =
+                otlp.urls().map(|url| Address::Tcp(url.address.clone())).collect();
+            addresses.dedup();
+            addresses
+        }
+        ExporterKind::Debug(_) | ExporterKind::Printer => Vec::new(),
+    }
 }
 
 /// Whether sending to `endpoint` reaches the listener of this process. Only what is certain without asking a name
 /// server: a cluster address may well be assigned to this host and lead elsewhere (kube-proxy's IPVS mode).
-fn loops_back(endpoint: &HostPort, listener: &HostPort) -> bool {
+fn loops_back(endpoint: &Address, listener: &Address) -> bool {
+    let (Address::Tcp(endpoint), Address::Tcp(listener)) = (endpoint, listener) else {
+        return endpoint == listener;
+    };
     if endpoint.port != listener.port || listener.port == 0 {
         return false;
     }
@@ -113,7 +125,12 @@ pub(crate) fn make(
     for (pipeline, exporter) in pairs(config) {
         let name = upstream_name(config, pipeline, exporter);
         let upstream = match &exporter.kind {
-            ExporterKind::Otlp(otlp) => otlp_upstream(name, otlp, pipeline.batch.as_ref(), &mut plan.notices),
+            ExporterKind::Otlp(otlp) => {
+                otlp_upstream(name, otlp, pipeline.batch.as_ref(), &mut plan.notices)?
+            }
+            ExporterKind::OtlpHttp(_) => {
+                return Err(vec![format!("exporters.{}: OTLP/HTTP is not sent yet", exporter.id)]);
+            }
             ExporterKind::Debug(_) | ExporterKind::Printer => {
                 let sink = UpstreamConfig::sink(name, sink(exporter));
                 batched(sink, pipeline.batch.as_ref())
@@ -124,7 +141,7 @@ pub(crate) fn make(
             processor: pipeline
                 .batch
                 .as_ref()
-                .filter(|_| !has_own_batches(exporter))
+                .filter(|_| !exporter.kind.has_own_batches())
                 .map(|batch| batch.id.clone()),
             queue: upstream.queue,
             // Every upstream gets an equal share (RelayBuilder::held_bytes_max).
@@ -137,7 +154,8 @@ pub(crate) fn make(
         .receivers
         .iter()
         .enumerate()
-        .map(|(index, _)| receiver(config, index))
+        .filter_map(|(index, receiver)| Some((index, receiver, receiver.grpc.as_ref()?)))
+        .map(|(index, receiver, grpc)| grpc_receiver(config, index, &receiver.id, grpc))
         .partition(Result::is_ok);
     let errors: Vec<String> = errors.into_iter().filter_map(Result::err).collect();
     if !errors.is_empty() {
@@ -145,7 +163,7 @@ pub(crate) fn make(
     }
     plan.receivers = receivers.into_iter().flatten().collect();
     for receiver in &config.receivers {
-        if receiver.grpc.max_connection_age_grace.is_some() {
+        if receiver.grpc.as_ref().is_some_and(|grpc| grpc.max_connection_age_grace.is_some()) {
             plan.notices.push(format!(
                 "receivers.{}: max_connection_age_grace is not applied: calls run to their end after GOAWAY",
                 receiver.id
@@ -163,13 +181,6 @@ fn pairs(config: &Config) -> impl Iterator<Item = (&Pipeline, &Exporter)> {
     })
 }
 
-fn has_own_batches(exporter: &Exporter) -> bool {
-    match &exporter.kind {
-        ExporterKind::Otlp(otlp) => otlp.queue.as_ref().is_some_and(|queue| queue.batch.is_some()),
-        ExporterKind::Debug(_) | ExporterKind::Printer => false,
-    }
-}
-
 /// The exporter's id; an exporter of several pipelines has an upstream in each, `id@pipeline`.
 fn upstream_name(config: &Config, pipeline: &Pipeline, exporter: &Exporter) -> String {
     match pairs(config).filter(|(_, other)| other.id == exporter.id).count() {
@@ -179,18 +190,27 @@ fn upstream_name(config: &Config, pipeline: &Pipeline, exporter: &Exporter) -> S
 }
 
 /// A receiver feeds all pipelines that name it.
-fn receiver(config: &Config, index: usize) -> Result<ReceiverConfig, String> {
-    let receiver = config.receivers.get(index).ok_or("no such receiver")?;
-    let grpc = &receiver.grpc;
-    let listen = listen::resolve(&grpc.endpoint)
-        .map_err(|error| format!("receiver {} cannot listen on {}: {error}", receiver.id, grpc.endpoint))?;
+fn grpc_receiver(
+    config: &Config,
+    index: usize,
+    id: &str,
+    grpc: &GrpcServer,
+) -> Result<ReceiverConfig, String> {
+    let Address::Tcp(endpoint) = &grpc.endpoint else {
+        return Err(format!("receiver {id}: unix sockets are not served yet"));
+    };
+    if grpc.tls.is_some() || grpc.auth.is_some() {
+        return Err(format!("receiver {id}: TLS and authentication are not served yet"));
+    }
+    let listen = listen::resolve(endpoint)
+        .map_err(|error| format!("receiver {id} cannot listen on {endpoint}: {error}"))?;
     let feeds = pairs(config).filter(|(pipeline, _)| pipeline.receivers.contains(&index));
     Ok(ReceiverConfig {
         upstreams: feeds.map(|(pipeline, exporter)| upstream_name(config, pipeline, exporter)).collect(),
         message_bytes_max: grpc.max_recv_msg_bytes,
         streams_max: grpc.max_concurrent_streams,
         connection_age_max: grpc.max_connection_age,
-        ..ReceiverConfig::new(receiver.id.clone(), listen)
+        ..ReceiverConfig::new(id.to_owned(), listen)
     })
 }
 
@@ -199,27 +219,35 @@ fn otlp_upstream(
     otlp: &OtlpExporter,
     processor: Option<&Batch>,
     notices: &mut Vec<String>,
-) -> UpstreamConfig {
-    let endpoint = Endpoint { host: otlp.endpoint.host.clone(), port: otlp.endpoint.port };
+) -> Result<UpstreamConfig, Vec<String>> {
+    let Address::Tcp(address) = &otlp.endpoint else {
+        return Err(vec![format!("exporters.{name}: unix sockets are not sent to yet")]);
+    };
+    if otlp.tls.is_some() || otlp.auth.is_some() {
+        return Err(vec![format!("exporters.{name}: TLS and authentication are not sent yet")]);
+    }
+    let endpoint = Endpoint { host: address.host.clone(), port: address.port };
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let mut grpc = GrpcConfig::new(endpoint);
     grpc.timeout = otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE);
     grpc.headers = headers.collect();
     grpc.compression = match otlp.compression {
         config::Compression::None => Compression::None,
-        config::Compression::Gzip => Compression::Gzip,
+        config::Compression::Gzip => Compression::GZIP,
+        config::Compression::Zstd => Compression::ZSTD,
+        other => return Err(vec![format!("exporters.{name}: {other:?} is not sent yet")]),
     };
     grpc.retry = otlp.retry;
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
     upstream.destination = Destination::Grpc(grpc);
-    match &otlp.queue {
+    Ok(match &otlp.queue {
         // Without a queue the Collector answers when the upstream has.
         None => {
             upstream.wait_for_result = true;
             batched(upstream, processor)
         }
         Some(queue) => queued(upstream, queue, processor, notices),
-    }
+    })
 }
 
 fn queued(

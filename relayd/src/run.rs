@@ -76,7 +76,9 @@ fn prepare_and_serve(options: Options, stderr: &Outlet) -> Result<bool, String> 
 fn sink(exporter: &Exporter, printer: &Arc<PrinterSink>, stderr: &Outlet) -> Arc<dyn BatchSink> {
     match &exporter.kind {
         ExporterKind::Debug(debug) => Arc::new(DebugSink::new(&exporter.id, debug, stderr.clone())),
-        ExporterKind::Otlp(_) | ExporterKind::Printer => Arc::clone(printer) as Arc<dyn BatchSink>,
+        ExporterKind::Otlp(_) | ExporterKind::OtlpHttp(_) | ExporterKind::Printer => {
+            Arc::clone(printer) as Arc<dyn BatchSink>
+        }
     }
 }
 
@@ -150,7 +152,8 @@ fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
     if quiet {
         return;
     }
-    for (receiver, address) in config.receivers.iter().zip(relay.listening_on()) {
+    let receivers = config.receivers.iter().filter(|receiver| receiver.grpc.is_some());
+    for (receiver, address) in receivers.zip(relay.listening_on()) {
         tracing::info!("receiver {} listening on {address} (gRPC)", receiver.id);
     }
     for exporter in &config.exporters {

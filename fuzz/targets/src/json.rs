@@ -16,16 +16,14 @@ pub fn json(data: &[u8]) {
     if let Some(bytes_max) = bytes.len().checked_sub(1) {
         assert_eq!(to_protobuf(signal, body, bytes_max), Err(JsonError::TooLarge { bytes_max }));
     }
+    RawRequest::new(bytes.clone()).frame(signal).expect("a request of the relay's own frames");
     let forms = Form::all();
     let form = forms[usize::from(choice / 4) % forms.len()];
     match signal {
         Signal::Logs => same_again(signal, &bytes, form, otlp_json::logs),
         Signal::Metrics => same_again(signal, &bytes, form, otlp_json::metrics),
         Signal::Profiles => same_again(signal, &bytes, form, otlp_json::profiles),
-        Signal::Traces => {
-            RawRequest::new(bytes.clone()).frame().expect("a request of the relay's own frames");
-            same_again(signal, &bytes, form, otlp_json::traces);
-        }
+        Signal::Traces => same_again(signal, &bytes, form, otlp_json::traces),
     }
 }
 

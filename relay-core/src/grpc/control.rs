@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use prost::Message;
 
-use super::Code;
+use super::{Code, Status};
 
 /// google.rpc.Status.
 #[derive(Clone, PartialEq, Message)]
@@ -67,6 +67,12 @@ pub struct PartialSuccess {
 }
 
 const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
+/// `status` as `google.rpc.Status`, without details: the body of an OTLP/HTTP refusal.
+pub fn status_bytes(status: &Status) -> Vec<u8> {
+    let code = i32::try_from(status.code.0).unwrap_or(2);
+    RpcStatus { code, message: status.message.to_string(), details: Vec::new() }.encode_to_vec()
+}
 
 /// The value of a `grpc-status-details-bin` header: the status with a `RetryInfo` of `delay` (OTLP/gRPC, "Throttling").
 pub fn status_details_with_retry(code: Code, message: &str, delay: Duration) -> String {

@@ -2,9 +2,9 @@
 //!
 //! The assembler takes DATA payloads as they come, in any cut, and never copies or reserves what a prefix claims.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
-use crate::wire::Segments;
+use crate::wire::{Gathered, Segments};
 
 /// Bytes of the prefix of a message.
 pub const PREFIX_BYTES: usize = 5;
@@ -62,26 +62,18 @@ pub struct MessageAssembler {
     prefix: [u8; PREFIX_BYTES],
     // 0 <= prefix_len <= PREFIX_BYTES; the length is known when it is PREFIX_BYTES.
     prefix_len: usize,
-    body: Segments,
-    // Small pieces, copied; they come after `body`.
-    copied: BytesMut,
+    body: Gathered,
 }
 
 impl MessageAssembler {
     /// For a message of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self {
-            bytes_max,
-            prefix: [0; PREFIX_BYTES],
-            prefix_len: 0,
-            body: Segments::default(),
-            copied: BytesMut::new(),
-        }
+        Self { bytes_max, prefix: [0; PREFIX_BYTES], prefix_len: 0, body: Gathered::default() }
     }
 
     /// Bytes of the message received so far, without the prefix.
     pub fn len(&self) -> usize {
-        self.body.len() + self.copied.len()
+        self.body.len()
     }
 
     /// Whether no byte of the message itself has come yet.
@@ -95,7 +87,6 @@ impl MessageAssembler {
     /// As soon as the body cannot become one valid message any more.
     pub fn push(&mut self, chunk: Bytes) -> Result<(), MessageError> {
         let chunk = self.after_prefix(chunk)?;
-        self.join_copied();
         self.body.push(chunk);
         Ok(())
     }
@@ -115,9 +106,8 @@ impl MessageAssembler {
         let chunk = self.after_prefix(chunk)?;
         let copies = chunk.len() < piece_bytes || self.declared() < message_bytes as u64;
         if copies {
-            self.copied.extend_from_slice(&chunk);
+            self.body.push_copy(&chunk);
         } else {
-            self.join_copied();
             self.body.push(chunk);
         }
         Ok(copies)
@@ -140,25 +130,17 @@ impl MessageAssembler {
         Ok(chunk)
     }
 
-    /// Small pieces that followed one another are one piece of the message.
-    fn join_copied(&mut self) {
-        if !self.copied.is_empty() {
-            self.body.push(std::mem::take(&mut self.copied).freeze());
-        }
-    }
-
     /// The message, at the end of the call.
     ///
     /// # Errors
     /// [`MessageError::Truncated`] when less came than was declared.
-    pub fn finish(mut self) -> Result<Message, MessageError> {
-        self.join_copied();
+    pub fn finish(self) -> Result<Message, MessageError> {
         let (declared, got) = (self.declared(), self.body.len());
         if self.prefix_len < PREFIX_BYTES || (got as u64) < declared {
             return Err(MessageError::Truncated { declared, got });
         }
         let [flag, ..] = self.prefix;
-        Ok(Message { compressed: flag == 1, body: self.body })
+        Ok(Message { compressed: flag == 1, body: self.body.into_segments() })
     }
 
     fn declared(&self) -> u64 {

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::core::Counted;
-use super::gzip::{self, InflateError};
 use super::shared::ReceiverShared;
 use crate::batch::held_bytes;
+use crate::encoding::{Encoding, InflateError, inflate};
 use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, parse_timeout};
 use crate::http2::Fields;
 use crate::limits::{INLINE_COPY_BYTES_MAX, PIECE_COPY_BYTES_MAX};
@@ -66,7 +66,7 @@ impl Rejection {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
     signal: Signal,
-    gzip: bool,
+    encoding: Option<Encoding>,
     timeout: Option<Duration>,
 }
 
@@ -103,16 +103,10 @@ pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accept
     if receiver.routes(signal).is_empty() {
         return Err(Rejection::unserved(signal));
     }
-    let gzip = match encoding {
-        b"" | b"identity" => false,
-        b"gzip" => true,
-        other => {
-            let other = String::from_utf8_lossy(other);
-            let message = format!("grpc-encoding {other:?} is not supported; use gzip");
-            return Err(Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, message));
-        }
-    };
-    Ok(Accepted { signal, gzip, timeout })
+    let encoding = Encoding::from_grpc(encoding).map_err(|error| {
+        Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, error.to_string())
+    })?;
+    Ok(Accepted { signal, encoding, timeout })
 }
 
 /// A call whose headers were accepted; its body may still be arriving.
@@ -120,7 +114,7 @@ pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accept
 pub(crate) struct Call {
     signal: Signal,
     assembler: MessageAssembler,
-    gzip: bool,
+    encoding: Option<Encoding>,
     message_bytes_max: usize,
     /// The sender's own deadline (`grpc-timeout`), if it has one.
     pub(crate) timeout: Option<Duration>,
@@ -137,7 +131,7 @@ impl Call {
         Self {
             signal: headers.signal,
             assembler: MessageAssembler::new(bytes_max),
-            gzip: headers.gzip,
+            encoding: headers.encoding,
             message_bytes_max: bytes_max,
             timeout: headers.timeout,
             charge: None,
@@ -179,27 +173,31 @@ impl Call {
     /// The request, when the body is complete.
     pub(crate) fn finish(self) -> Result<FramedRequest, Rejection> {
         let message = self.assembler.finish().map_err(|error| message_rejection(&error))?;
-        let body = decompress(message, self.gzip, self.message_bytes_max)?;
+        let body = decompress(message, self.encoding, self.message_bytes_max)?;
         RawRequest::new(body).frame(self.signal).map_err(|error| Rejection::malformed(self.signal, error))
     }
 }
 
-fn decompress(message: Message, gzip: bool, bytes_max: usize) -> Result<Segments, Rejection> {
+fn decompress(message: Message, encoding: Option<Encoding>, bytes_max: usize) -> Result<Segments, Rejection> {
     if !message.compressed {
         return Ok(message.body);
     }
-    if !gzip {
+    let Some(encoding) = encoding else {
         // gRPC core, "Compression": the flag without an encoding is an internal error of the caller.
         let message = "compressed flag is set, but there is no grpc-encoding";
         return Err(Rejection::new(RejectReason::GrpcMessage, Code::INTERNAL, message));
-    }
-    let inflated = gzip::inflate(message.body.into(), bytes_max);
-    inflated.map(Segments::from).map_err(|error| match &error {
+    };
+    inflated(encoding, message.body, bytes_max)
+}
+
+/// What `body` is when its encoding is undone, of at most `bytes_max` bytes.
+pub(crate) fn inflated(encoding: Encoding, body: Segments, bytes_max: usize) -> Result<Segments, Rejection> {
+    inflate(encoding, body.into(), bytes_max).map(Segments::from).map_err(|error| match &error {
         InflateError::TooLarge(_) => {
             Rejection::new(RejectReason::TooLarge, Code::RESOURCE_EXHAUSTED, error.to_string())
         }
-        InflateError::NotGzip(_) => {
-            Rejection::new(RejectReason::Gzip, Code::INVALID_ARGUMENT, error.to_string())
+        InflateError::NotEncoded { .. } => {
+            Rejection::new(RejectReason::Decompress, Code::INVALID_ARGUMENT, error.to_string())
         }
     })
 }

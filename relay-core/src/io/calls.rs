@@ -306,10 +306,10 @@ pub(crate) fn body_timeout() -> Rejection {
 }
 
 /// Counts a call that waits for the upstream's answer, so that a drain leaves its connection open.
-struct AwaitedResult(Rc<Core>);
+pub(crate) struct AwaitedResult(Rc<Core>);
 
 impl AwaitedResult {
-    fn new(core: &Rc<Core>) -> Self {
+    pub(crate) fn new(core: &Rc<Core>) -> Self {
         core.awaited_results.set(core.awaited_results.get() + 1);
         Self(Rc::clone(core))
     }

@@ -16,20 +16,18 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::calls::Calls;
+use super::clock;
 use super::core::Core;
 use super::sender::Phase;
-use super::{clock, listener};
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
 use crate::stats::Transport;
 
-/// Serves `stream` for the receiver of this number until it ends.
-pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
-    let _open = OpenConnection::new(&core, receiver);
+/// Serves `stream` for the receiver of this number until it ends. `first` was read of it already.
+pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream, first: Bytes) {
     let Some(shared) = core.receiver(receiver) else { return };
-    if let Err(error) = listener::tune(&stream) {
-        tracing::debug!(%error, "a new connection is gone already");
-        return;
+    if let Some(counters) = core.receiver_counters(receiver, Transport::Grpc) {
+        counters.connections.add(1);
     }
     let http2 = Server::new(ServerConfig {
         streams_max: shared.config.streams_max,
@@ -38,6 +36,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream) {
         header_list_bytes_max: limits::HEADER_LIST_BYTES_MAX,
     });
     let mut connection = Connection {
+        first,
         receiver,
         calls: Calls::new(Rc::clone(&core), receiver, shared.config.message_bytes_max, http2),
         reading: Reading::Free,
@@ -63,6 +62,8 @@ struct Connection {
     core: Rc<Core>,
     receiver: usize,
     stream: TcpStream,
+    // What was read before anything else is.
+    first: Bytes,
     calls: Calls,
     reading: Reading,
     // While a call waits for room, or reading does.
@@ -129,6 +130,9 @@ impl Connection {
 
     /// Reads once into the core's buffer: what has come, `None` at the end of the connection.
     fn read(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<Option<Bytes>>> {
+        if !self.first.is_empty() {
+            return Ok(Poll::Ready(Some(std::mem::take(&mut self.first))));
+        }
         let mut buffer = self.core.read_buffer.borrow_mut();
         if buffer.capacity() - buffer.len() < limits::READ_ROOM_BYTES_MIN {
             // Begins anew in the same memory, unless a call still holds a slice of it.
@@ -251,25 +255,7 @@ fn is_over(timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool {
     over
 }
 
-async fn draining(core: Rc<Core>) {
+pub(crate) async fn draining(core: Rc<Core>) {
     let mut phase = core.phase.clone();
     phase.wait_for(|phase| *phase != Phase::Running).await.ok();
-}
-
-/// Counts a connection while it is open; also when its task panics.
-struct OpenConnection(Rc<Core>);
-
-impl OpenConnection {
-    fn new(core: &Rc<Core>, receiver: usize) -> Self {
-        if let Some(counters) = core.receiver_counters(receiver, Transport::Grpc) {
-            counters.connections.add(1);
-        }
-        Self(Rc::clone(core))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.connection_closed();
-    }
 }

@@ -13,12 +13,11 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::call::Rejection;
 use super::clock::{self, Dice};
-use super::connection;
 use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
-use super::{gather, listener};
+use super::{gather, incoming, listener};
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
 use crate::limits::{
@@ -151,7 +150,7 @@ impl Core {
 
     /// Starts serving a connection that counts for this core already.
     pub(crate) fn serve(self: &Rc<Self>, stream: TcpStream, receiver: usize) {
-        tokio::task::spawn_local(connection::serve(Rc::clone(self), receiver, stream));
+        tokio::task::spawn_local(incoming::serve(Rc::clone(self), receiver, stream));
     }
 
     pub(crate) fn connection_closed(&self) {

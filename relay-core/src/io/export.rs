@@ -25,13 +25,15 @@ pub(crate) type Body = Chain<Bytes, RopeReader>;
 const USER_AGENT_VALUE: &str =
     concat!("relayd/", env!("CARGO_PKG_VERSION"), " OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"));
 
-/// A header that was configured and is none.
+/// What was configured and cannot be said in a call's headers.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TemplateError {
     #[error("header {0:?} is not a valid name or has a value that is not valid")]
     Header(String),
     #[error("{0:?} is not a valid authority of a URI")]
     Authority(String),
+    #[error("gRPC has no name for the compression {0:?}")]
+    Compression(Compression),
 }
 
 /// What all calls to one upstream have in common; made once.
@@ -56,8 +58,9 @@ impl Template {
             ("user-agent", USER_AGENT_VALUE),
             ("grpc-timeout", &timeout),
         ];
-        if config.compression == Compression::Gzip {
-            shared.push(("grpc-encoding", "gzip"));
+        if config.compression != Compression::None {
+            let encoding = config.compression.grpc_name();
+            shared.push(("grpc-encoding", encoding.ok_or(TemplateError::Compression(config.compression))?));
         }
         let mut secret = Vec::with_capacity(config.headers.len());
         for (name, value) in &config.headers {
@@ -77,7 +80,7 @@ impl Template {
 
 /// Sends `message` as one call and reads the answer. Takes as long as the upstream does: the caller bounds it.
 pub(crate) async fn export(link: &Rc<Link>, template: &Template, message: &Rope) -> Outcome {
-    let Some(prefix) = prefix(template.compression == Compression::Gzip, message.len()) else {
+    let Some(prefix) = prefix(template.compression != Compression::None, message.len()) else {
         return refused(Code::RESOURCE_EXHAUSTED, "message length too large for gRPC".to_owned());
     };
     let body = Bytes::copy_from_slice(&prefix).chain(message.reader());

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::call::Rejection;
+use crate::encoding::GRPC_ACCEPT;
 use crate::grpc::{Code, encode_message, status_details_with_retry};
 use crate::http2::Server;
 use crate::limits::REFUSED_RETRY_DELAY;
@@ -35,6 +36,6 @@ fn grpc_fields(rejection: &Rejection, fields: &mut Vec<(&[u8], Vec<u8>)>) {
         fields.push((b"grpc-status-details-bin", details.into_bytes()));
     }
     if status.code == Code::UNIMPLEMENTED {
-        fields.push((b"grpc-accept-encoding", b"identity,gzip".to_vec()));
+        fields.push((b"grpc-accept-encoding", GRPC_ACCEPT.as_bytes().to_vec()));
     }
 }

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, watch};
 use super::channel::Channel;
 use super::clock::{self, Dice};
 use super::export::{Template, export};
-use super::gzip;
 use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::shared::RouteConfig;
 use crate::batch::{Batch, DropReason, Rope};
 use crate::config::{BatchSink, Compression};
+use crate::encoding::deflate;
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
 use crate::upstream::{Decision, Isolation, Outcome, Retry, RetryPolicy, Verdict};
 
@@ -234,8 +234,8 @@ impl Sender {
     /// The bytes to send: the batch's own, or their compressed form, made once for all attempts.
     fn message(&self, batch: &Batch) -> std::io::Result<Rope> {
         match &self.route {
-            Route::Grpc(_, template) if template.compression == Compression::Gzip => {
-                Ok(Rope::new(vec![gzip::deflate(batch.rope())?]))
+            Route::Grpc(_, template) if template.compression != Compression::None => {
+                Ok(Rope::new(vec![deflate(template.compression, batch.rope())?]))
             }
             _ => Ok(batch.rope().clone()),
         }

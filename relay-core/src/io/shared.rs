@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::export::{Template, TemplateError};
+use super::transcode::Transcoder;
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
 use crate::config::{BatchSink, Destination, GrpcConfig, QueueLimit, ReceiverConfig, UpstreamConfig};
 use crate::limits;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) waiting: Arc<Budget>,
     /// Requests handed in by the embedding service.
     pub(crate) submitted: ReceiverCounters,
+    /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
+    pub(crate) transcoder: Option<Transcoder>,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }

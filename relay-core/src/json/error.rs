@@ -2,6 +2,7 @@
 //! it is.
 
 use std::fmt;
+use std::num::TryFromIntError;
 
 use crate::limits::NESTING_DEPTH_MAX;
 
@@ -23,6 +24,13 @@ pub enum JsonError {
         /// Bytes allowed.
         bytes_max: usize,
     },
+}
+
+impl JsonError {
+    /// Whether it is its size alone that is wrong.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge { .. })
+    }
 }
 
 /// A place in a body.
@@ -61,7 +69,7 @@ pub(super) enum Fault {
     #[error("profile id of {len} bytes where 16 belong")]
     ProfileIdLength { len: usize },
     #[error("integer is out of the field's range")]
-    Range,
+    Range(#[from] TryFromIntError),
     #[error("messages nested deeper than {NESTING_DEPTH_MAX} levels")]
     TooDeep,
     #[error("too large")]

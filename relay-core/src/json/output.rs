@@ -25,8 +25,9 @@ impl Output {
         Self { bytes, bytes_max, depth: 0, full: false, path: String::new() }
     }
 
-    /// What was written.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    /// What was written, and no memory besides: whoever holds it is charged for what he sees.
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.shrink_to_fit();
         self.bytes
     }
 
@@ -56,9 +57,18 @@ impl Output {
         self.path.insert_str(0, &format!("[{index}]{dot}"));
     }
 
+    /// Makes room for `len` more bytes: doubles what is allocated as a vector does, but not beyond the limit.
     fn room(&mut self, len: usize) -> Result<(), Fault> {
-        self.full = self.bytes_max - self.bytes.len() < len;
-        if self.full { Err(Fault::TooLarge) } else { Ok(()) }
+        let (held, free) = (self.bytes.len(), self.bytes.capacity() - self.bytes.len());
+        let left = self.bytes_max - held;
+        self.full = left < len;
+        if self.full {
+            return Err(Fault::TooLarge);
+        }
+        if free < len {
+            self.bytes.reserve_exact(held.max(len).min(left));
+        }
+        Ok(())
     }
 
     pub(super) fn put_varint(&mut self, value: u64) -> Result<(), Fault> {
@@ -130,8 +140,8 @@ mod tests {
 
     #[test]
     fn lengths_of_every_width_are_written_before_what_they_measure() {
-        for len in [0, 1, 127, 128, 16_383, 16_384, 70_000, 1 << 21] {
-            let body: Vec<u8> = (0..len).map(|index| (index % 251) as u8).collect();
+        for len in [0_usize, 1, 127, 128, 16_383, 16_384, 70_000, 1 << 21] {
+            let body: Vec<u8> = (0..=250).cycle().take(len).collect();
             let mut expected = vec![7];
             append_varint(&mut expected, len as u64);
             expected.extend_from_slice(&body);

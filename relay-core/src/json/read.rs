@@ -148,37 +148,23 @@ impl Value<'_> {
 
     fn put_integer(mut self, value: i128) -> Result<(), Fault> {
         self.expect_single("a number")?;
-        let bits32 = || i32::try_from(value).map_err(|_| Fault::Range);
-        let bits64 = || i64::try_from(value).map_err(|_| Fault::Range);
-        let unsigned32 = || u32::try_from(value).map_err(|_| Fault::Range);
-        let unsigned64 = || u64::try_from(value).map_err(|_| Fault::Range);
-        let fixed = match self.field.kind {
+        let kind = self.field.kind;
+        let bits = match kind {
             // Rounds to the nearest, as reading the digits would.
             Kind::Double => (value as f64).to_bits(),
-            Kind::Fixed64 => unsigned64()?,
-            Kind::Sfixed64 => bits64()?.cast_unsigned(),
-            Kind::Fixed32 => {
-                let value = unsigned32()?;
-                self.put_value_tag()?;
-                return self.output.put_fixed32(value);
-            }
-            kind => {
-                let varint = match kind {
-                    Kind::Enum | Kind::Int32 => i64::from(bits32()?).cast_unsigned(),
-                    Kind::Int64 => bits64()?.cast_unsigned(),
-                    Kind::Sint32 => {
-                        bits32().map(|value| u64::from((value << 1 ^ value >> 31).cast_unsigned()))?
-                    }
-                    Kind::Uint32 => u64::from(unsigned32()?),
-                    Kind::Uint64 => unsigned64()?,
-                    _ => return Err(self.wrong_type("a number")),
-                };
-                self.put_value_tag()?;
-                return self.output.put_varint(varint);
-            }
+            Kind::Enum | Kind::Int32 => i64::from(i32::try_from(value)?).cast_unsigned(),
+            Kind::Fixed32 | Kind::Uint32 => u64::from(u32::try_from(value)?),
+            Kind::Fixed64 | Kind::Uint64 => u64::try_from(value)?,
+            Kind::Int64 | Kind::Sfixed64 => i64::try_from(value)?.cast_unsigned(),
+            Kind::Sint32 => zigzag(i32::try_from(value)?),
+            _ => return Err(self.wrong_type("a number")),
         };
         self.put_value_tag()?;
-        self.output.put_fixed64(fixed)
+        match kind.wire_type() {
+            WireType::Varint => self.output.put_varint(bits),
+            WireType::Fixed32 => self.output.put_fixed32(u32::try_from(bits)?),
+            _ => self.output.put_fixed64(bits),
+        }
     }
 
     fn put_text(mut self, text: &str) -> Result<(), Fault> {
@@ -220,6 +206,11 @@ impl Value<'_> {
             _ => Err(Fault::NullElement),
         }
     }
+}
+
+/// How `sint32` is written (protobuf encoding guide, "Signed Integers").
+fn zigzag(value: i32) -> u64 {
+    u64::from((value << 1 ^ value >> 31).cast_unsigned())
 }
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {

@@ -146,7 +146,7 @@ fn count_in_request<I: Input, const DEEPER: bool>(
                 counts.resources += 1;
             }
             request::DICTIONARY if DEEPER && signal == Signal::Profiles => {
-                skip_length_delimited(&mut input, tag)?
+                skip_length_delimited(&mut input, tag)?;
             }
             _ => wire::skip(&mut input, tag)?,
         }
@@ -159,7 +159,7 @@ fn count_in_resource<I: Input, const DEEPER: bool>(mut input: I, signal: Signal)
     while let Some(tag) = wire::tag(&mut input)? {
         match tag.field {
             resource_spans::SCOPE_SPANS => {
-                items += count_in_scope::<I, DEEPER>(wire::message(&mut input, tag)?, signal)?
+                items += count_in_scope::<I, DEEPER>(wire::message(&mut input, tag)?, signal)?;
             }
             resource_spans::RESOURCE | resource_spans::SCHEMA_URL => skip_length_delimited(&mut input, tag)?,
             _ => wire::skip(&mut input, tag)?,

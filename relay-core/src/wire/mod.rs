@@ -7,6 +7,7 @@
 //! [`NESTING_DEPTH_MAX`](crate::limits::NESTING_DEPTH_MAX) deep.
 
 mod error;
+mod gathered;
 mod input;
 mod reader;
 mod segment_reader;
@@ -14,6 +15,7 @@ mod segments;
 mod varint;
 
 pub use error::{DecodeError, DecodeErrorKind};
+pub use gathered::Gathered;
 pub use input::{Input, Tag, WireType, expect_wire_type, message, skip, tag};
 pub use reader::{Field, FieldValue, Reader};
 pub use segment_reader::SegmentReader;

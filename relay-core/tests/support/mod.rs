@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod frames;
+pub(crate) mod http1;
 pub(crate) mod pointers;
 pub(crate) mod quiet_peer;
 

@@ -48,8 +48,8 @@ impl Kind {
         match self {
             Self::Receiver => &["otlp"],
             Self::Processor => &["batch", "memory_limiter"],
-            Self::Exporter => &["otlp", "otlp_grpc", "debug", "logging"],
-            Self::Extension => &["health_check"],
+            Self::Exporter => &["otlp", "otlp_grpc", "otlphttp", "otlp_http", "debug", "logging"],
+            Self::Extension => &["health_check", "bearertokenauth", "basicauth", "memory_limiter"],
         }
     }
 }
@@ -167,7 +167,8 @@ impl<T> Components<T> {
         }
     }
 
-    fn undefined(&self, id: &str) -> String {
+    /// What to say of an id that nothing defines.
+    pub(super) fn undefined(&self, id: &str) -> String {
         let ids = self.all.iter().map(|component| component.id.as_str()).collect::<Vec<_>>();
         let section = self.kind.section();
         match nearest(id, &ids) {

@@ -1,8 +1,12 @@
-//! `host:port` as listeners and upstreams have it: the form is checked here, names are resolved by who connects.
+//! Addresses as listeners and upstreams have them: the form is checked here, names are resolved by who connects.
 //! Must never resolve.
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+/// The longest path of a socket, in bytes (unix(7): 108 with the zero at its end).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +36,51 @@ impl HostPort {
     }
 }
 
-/// The address of a listener: `0.0.0.0:4317`, `localhost:4317`, `[::]:4317`, `:4317`.
+/// Where a stream socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Tcp(HostPort),
+    /// A unix socket in the file system, at most 107 bytes of path.
+    Unix(PathBuf),
+    /// A unix socket in Linux's abstract name space (unix(7)), its name without the leading zero.
+    Abstract(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix-abstract:{name}"),
+        }
+    }
+}
+
+impl Address {
+    /// Whether two listeners cannot both have it: the same, and not a port that the system chooses.
+    #[must_use]
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        self == other && !matches!(self, Self::Tcp(HostPort { port: 0, .. }))
+    }
+}
+
+/// The scheme of an upstream, which says whether TLS is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http://`: plaintext.
+    Http,
+    /// `https://`: TLS.
+    Https,
+}
+
+/// The address of a TCP listener: `0.0.0.0:4317`, `localhost:4317`, `[::]:4317`, `:4317`.
 ///
 /// # Errors
 /// What is wrong and the right form, to be put after the key.
 pub fn parse_listen(text: &str) -> Result<HostPort, String> {
-    if text.starts_with("unix:") {
-        return Err("unix sockets are not in this version; use host:port".to_owned());
+    if text.starts_with("unix:") || text.starts_with("unix-abstract:") {
+        return Err("a unix socket is not possible here; use host:port".to_owned());
     }
     if let Some((scheme, _)) = text.split_once("://") {
         return Err(format!("a listener has no scheme; write host:port without \"{scheme}://\""));
@@ -46,25 +88,37 @@ pub fn parse_listen(text: &str) -> Result<HostPort, String> {
     parse_host_port(text)
 }
 
-/// An upstream of a gRPC exporter, and whether its scheme already says plaintext (`http://`). `dns:///` and
-/// `passthrough:///` are accepted and dropped: relayd resolves every name and uses all of its addresses.
+/// The address of a listener that may be a unix socket: as for TCP, or `unix:///run/x.sock`, `unix-abstract:name`; with
+/// `transport: unix` also `/run/x.sock` and `@name`, as in Go's `net.Listen`.
 ///
 /// # Errors
 /// What is wrong and the right form, to be put after the key.
-pub fn parse_upstream(text: &str) -> Result<(HostPort, bool), String> {
-    if text.starts_with("unix:") || text.starts_with("unix-abstract:") {
-        return Err("unix sockets are not in this version; use host:port".to_owned());
+pub fn parse_listen_any(text: &str, unix: bool) -> Result<Address, String> {
+    match parse_unix(text) {
+        Some(socket) => socket,
+        None if !unix => parse_listen(text).map(Address::Tcp),
+        None => match text.strip_prefix('@') {
+            Some(name) => abstract_socket(name),
+            None => socket_file(text),
+        },
     }
-    if text.starts_with("https://") {
-        return Err("TLS to the upstream is not in this version; use host:port with tls.insecure: true \
-                    inside the cluster, or send through a Collector that speaks TLS"
-            .to_owned());
+}
+
+/// An upstream of a gRPC exporter and its scheme, if it has one that says something about TLS. `dns:///` and
+/// `passthrough:///` are accepted and dropped: relayd resolves every name itself.
+///
+/// # Errors
+/// What is wrong and the right form, to be put after the key.
+pub fn parse_upstream(text: &str) -> Result<(Address, Option<Scheme>), String> {
+    if let Some(socket) = parse_unix(text) {
+        return Ok((socket?, None));
     }
-    let (address, plaintext) = match text.split_once("://") {
-        None => (text.strip_prefix("dns:").unwrap_or(text), false),
-        Some(("http", rest)) => (rest, true),
+    let (address, scheme) = match text.split_once("://") {
+        None => (text.strip_prefix("dns:").unwrap_or(text), None),
+        Some(("http", rest)) => (rest, Some(Scheme::Http)),
+        Some(("https", rest)) => (rest, Some(Scheme::Https)),
         Some(("dns" | "passthrough", rest)) => match rest.rsplit_once('/') {
-            None | Some(("", _)) => (rest.trim_start_matches('/'), false),
+            None | Some(("", _)) => (rest.trim_start_matches('/'), None),
             Some(_) => {
                 return Err(
                     "a name server of its own is not in this version; write dns:///host:port".to_owned()
@@ -73,18 +127,69 @@ pub fn parse_upstream(text: &str) -> Result<(HostPort, bool), String> {
         },
         Some((scheme, _)) => return Err(format!("unknown scheme \"{scheme}://\"; use host:port")),
     };
-    let address = parse_host_port(address)?;
+    let address = check_upstream(parse_host_port(address)?)?;
+    Ok((Address::Tcp(address), scheme))
+}
+
+/// What can be connected to: a host and a port that are said.
+///
+/// # Errors
+/// What is missing.
+pub(super) fn check_upstream(address: HostPort) -> Result<HostPort, String> {
     if address.host.is_empty() {
         return Err("an upstream needs a host; write host:port".to_owned());
     }
     if address.port == 0 {
         return Err("an upstream needs a port from 1 to 65535".to_owned());
     }
-    Ok((address, plaintext))
+    Ok(address)
 }
 
-fn parse_host_port(text: &str) -> Result<HostPort, String> {
-    let bad = |why: &str| Err(format!("expected host:port, found {text:?}: {why}"));
+/// `unix:path`, `unix:///path`, `unix-abstract:name` (gRPC Name Resolution); `None` for what is not a unix socket.
+fn parse_unix(text: &str) -> Option<Result<Address, String>> {
+    if let Some(name) = text.strip_prefix("unix-abstract:") {
+        return Some(abstract_socket(name.strip_prefix("//").unwrap_or(name)));
+    }
+    let rest = text.strip_prefix("unix:")?;
+    Some(match rest.strip_prefix("//") {
+        Some(path) if !path.starts_with('/') && !path.is_empty() => {
+            Err("after unix:// comes an absolute path, as in unix:///run/relay.sock".to_owned())
+        }
+        Some(path) => socket_file(path),
+        None => socket_file(rest),
+    })
+}
+
+fn socket_file(path: &str) -> Result<Address, String> {
+    check_socket_name(path, "a unix socket needs a path, as in unix:///run/relay.sock")?;
+    Ok(Address::Unix(PathBuf::from(path)))
+}
+
+fn abstract_socket(name: &str) -> Result<Address, String> {
+    check_socket_name(name, "an abstract socket needs a name, as in unix-abstract:relay")?;
+    Ok(Address::Abstract(name.to_owned()))
+}
+
+fn check_socket_name(name: &str, empty: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err(empty.to_owned());
+    }
+    if name.len() > SOCKET_PATH_BYTES_MAX || name.contains('\0') {
+        return Err(format!("the path of a socket is at most {SOCKET_PATH_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+/// `host:port`, the host perhaps empty.
+///
+/// # Errors
+/// What is wrong and the right form, to be put after the key.
+pub(super) fn parse_host_port(text: &str) -> Result<HostPort, String> {
+    let bad = |why: &str| {
+        // What stands before an @ may be a password.
+        let found = if text.contains('@') { String::new() } else { format!(", found {text:?}") };
+        Err(format!("expected host:port{found}: {why}"))
+    };
     let Some((host, port)) = text.rsplit_once(':') else {
         return bad("the port is missing");
     };

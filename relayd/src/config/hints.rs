@@ -14,9 +14,9 @@ pub enum Fate {
 
 const GATEWAY: &str = "do it in the gateway Collector that relayd sends to";
 const OTHER_RECEIVER: &str = "relayd receives OTLP only; keep this receiver in a Collector";
-const OTHER_EXPORTER: &str = "relayd sends OTLP over gRPC only; send to a Collector that has this exporter";
+const OTHER_EXPORTER: &str = "relayd sends OTLP only; send to a Collector that has this exporter";
 const NO_AUTH: &str =
-    "relayd does not authenticate in this version; remove it, or send to a Collector that does";
+    "relayd authenticates by bearertokenauth and basicauth; use one, or send to a Collector that has it";
 const CONTRIB: &str = "remove it; relayd does not need it";
 
 /// What to do about a type of component that is not supported; `None` for a type that the Collector has not either.
@@ -86,7 +86,6 @@ fn exporter(component: &str) -> Option<&'static str> {
         "jaeger" | "jaeger_thrift" | "jaeger_thrift_http" => {
             "Jaeger receives OTLP; use the exporter otlp with port 4317 instead of 14250"
         }
-        "otlphttp" | "otlp_http" => "use otlp (gRPC) with port 4317",
         "loadbalancing" => {
             "use otlp with the name of a headless service; relayd spreads over all its addresses, \
              but spans of one trace may reach different ones"
@@ -132,12 +131,11 @@ fn extension(component: &str) -> Option<Fate> {
         "healthcheckv2" | "health_check_v2" => {
             Fate::Refuse("use health_check; it answers GET / on port 13133")
         }
-        "memory_limiter" => Fate::Refuse("use the processor memory_limiter; here it refuses before reading"),
         "file_storage" | "db_storage" | "redis_storage" => {
             Fate::Refuse("queues are in memory in this version; remove it and sending_queue.storage")
         }
-        "bearertokenauth" | "basicauth" | "oidc" | "oauth2client" | "headers_setter" | "sigv4auth"
-        | "asapclient" | "azureauth" | "googleclientauth" => Fate::Refuse(NO_AUTH),
+        "oidc" | "oauth2client" | "headers_setter" | "sigv4auth" | "asapclient" | "azureauth"
+        | "googleclientauth" => Fate::Refuse(NO_AUTH),
         "k8s_observer"
         | "host_observer"
         | "docker_observer"

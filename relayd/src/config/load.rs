@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use relay_core::limits::GATHER_PAUSE_MAX;
+use relay_core::otlp::Signal;
 
 use super::components::{Kind, State};
+use super::endpoint::{Address, HostPort};
 use super::error::{ConfigError, Diagnostics, Notice, Origin};
 use super::exporters::{Exporter, ExporterKind};
-use super::extensions::HealthCheck;
+use super::extensions::{Extension, Extensions, HealthCheck};
 use super::merge::merge;
 use super::node::{Node, Value};
-use super::receivers::{GrpcServer, Receiver};
+use super::receivers::{GrpcServer, HttpServer, Receiver};
 use super::section::Section;
 use super::service::{self, Definitions, Pipeline};
 use super::source::{self, World};
@@ -33,7 +35,7 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// The daemon's log.
     pub logs: Logs,
-    /// The smallest soft limit of all memory limiters in use, in bytes: above it requests are refused. A limiter
+    /// The smallest soft limit of all memory limiters in use, processors and middlewares, in bytes: above it requests are refused. A limiter
     /// bounds the process, not its pipeline, as in the Collector. `None` without a limiter: the daemon's own default.
     pub memory_limit_bytes: Option<usize>,
     /// `service.relayd.gather_pause`: how long wake-ups may gather, zero for never; `None` for the default.
@@ -41,15 +43,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// What runs without any `--config`: receive on 127.0.0.1:4317 and print every trace. No health check and no
-    /// metrics, so that the first try needs one port only.
+    /// What runs without any `--config`: receive on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), or both on
+    /// `listen`, and print every trace. No health check and no metrics, so that the first try needs no other port.
     #[must_use]
-    pub fn embedded_default() -> Self {
-        let grpc = GrpcServer::on("127.0.0.1");
+    pub fn embedded_default(listen: Option<HostPort>) -> Self {
+        let listen = listen.map(Address::Tcp);
+        let grpc = listen.clone().map_or_else(|| GrpcServer::on("127.0.0.1"), GrpcServer::at);
+        let http = listen.map_or_else(|| HttpServer::on("127.0.0.1"), HttpServer::at);
         Self {
-            receivers: vec![Receiver { id: "otlp".to_owned(), grpc }],
+            receivers: vec![Receiver { id: "otlp".to_owned(), grpc: Some(grpc), http: Some(http) }],
             pipelines: vec![Pipeline {
                 name: "traces".to_owned(),
+                signal: Signal::Traces,
                 receivers: vec![0],
                 batch: None,
                 memory_limiter: None,
@@ -89,24 +94,26 @@ pub fn load(
 /// `None` if an error was recorded that leaves nothing to join.
 fn read_root(root: &Node, world: &dyn World, diag: &Diagnostics) -> Option<Config> {
     let mut section = Section::open(root, "", diag);
+    let mut service = section.section("service");
+    // Receivers and exporters may name extensions, but only those that run.
+    let mut extensions = extensions::read(section.value(Kind::Extension.section()), world, diag);
+    let named = service.as_mut().map_or(&[][..], |service| service.list("extensions"));
+    extensions.resolve(named, "service.extensions", diag);
     let mut definitions = Definitions {
-        receivers: receivers::read(section.value(Kind::Receiver.section()), diag),
+        receivers: receivers::read(section.value(Kind::Receiver.section()), &extensions, diag),
         processors: processors::read(section.value(Kind::Processor.section()), world, diag),
-        exporters: exporters::read(section.value(Kind::Exporter.section()), diag),
+        exporters: exporters::read(section.value(Kind::Exporter.section()), &extensions, diag),
     };
-    let mut extensions = extensions::read(section.value(Kind::Extension.section()), diag);
     section.refuse(
         "connectors",
         "connectors work on decoded data; do it in the gateway Collector that relayd sends to",
     );
-    let service = section.section("service");
     let Some(mut service) = service else {
         section.error("service", "the section service is missing; it says which pipelines run");
         section.finish();
         return None;
     };
     section.finish();
-    let named = extensions.resolve(service.list("extensions"), "service.extensions", diag);
     let mut pipelines = service::read_pipelines(&mut service, &mut definitions, diag);
     let telemetry = telemetry::read(service.section("telemetry"), diag);
     let gather_pause = read_own(service.section("relayd"));
@@ -116,16 +123,10 @@ fn read_root(root: &Node, world: &dyn World, diag: &Diagnostics) -> Option<Confi
     definitions.processors.warn_unused(diag);
     definitions.exporters.warn_unused(diag);
     extensions.warn_unused(diag);
-    if let Some(second) = named.get(1).and_then(|index| extensions.all.get(*index)) {
-        let path = format!("extensions.{}", second.id);
-        diag.error(&second.origin, &path, "a second health_check; relayd answers probes at one address");
-    }
-    let health_check = extensions.all.into_iter().find_map(|component| match component.state {
-        State::Ready(check) if component.used => Some(check),
-        _ => None,
-    });
+    let health_check = only_health_check(extensions, diag);
     let (receivers, exporters) = definitions.keep_used(&mut pipelines);
     let limiters = pipelines.iter().filter_map(|pipeline| pipeline.memory_limiter.as_ref());
+    let limiters = limiters.chain(receivers.iter().flat_map(Receiver::memory_limiters));
     let memory_limit_bytes = limiters.map(|limiter| limiter.soft_limit_bytes).min();
     Some(Config {
         receivers,
@@ -137,6 +138,24 @@ fn read_root(root: &Node, world: &dyn World, diag: &Diagnostics) -> Option<Confi
         memory_limit_bytes,
         gather_pause,
     })
+}
+
+/// The `health_check` that runs; a second one is an error.
+fn only_health_check(extensions: Extensions, diag: &Diagnostics) -> Option<HealthCheck> {
+    let mut first = None;
+    for component in extensions.all.into_iter().filter(|component| component.used) {
+        let State::Ready(Extension::HealthCheck(check)) = component.state else { continue };
+        if first.is_some() {
+            let path = format!("extensions.{}", component.id);
+            diag.error(
+                &component.origin,
+                &path,
+                "a second health_check; relayd answers probes at one address",
+            );
+        }
+        first.get_or_insert(check);
+    }
+    first
 }
 
 /// `service.relayd`: what only relayd has. A Collector does not start with it.

@@ -5,8 +5,10 @@
 //! The way of a file: `source` (URIs, `--set`) -> `yaml` (values with places) -> `merge` -> `expand` (`${...}`) ->
 //! `section` (typed readers that know which keys were asked for) -> one file per section -> `load` joins them.
 //!
-//! Must never depend on relay-core, open a socket, resolve a name or read a clock.
+//! Must never open a socket, resolve a name, open a file that a component names, or read a clock. Of relay-core it takes
+//! plain values only.
 
+pub mod auth;
 pub mod components;
 pub mod duration;
 pub mod endpoint;
@@ -23,24 +25,33 @@ pub mod node;
 pub mod processors;
 pub mod queue;
 pub mod receivers;
+pub mod secret;
 pub mod section;
 pub mod service;
 pub mod source;
 pub mod telemetry;
+pub mod tls;
+pub mod url;
 pub mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-pub use endpoint::HostPort;
+pub use auth::{BearerToken, ClientAuth, Credential, Credentials, Htpasswd, ServerAuth, Tokens};
+pub use endpoint::{Address, HostPort};
 pub use error::{ConfigError, Notice, Severity};
-pub use exporters::{Compression, DebugExporter, Exporter, ExporterKind, OtlpExporter, Verbosity};
+pub use exporters::{
+    Compression, DebugExporter, Exporter, ExporterKind, HttpConnections, OtlpExporter, OtlpHttpExporter,
+    Passthrough, Verbosity,
+};
 pub use extensions::HealthCheck;
-pub use headers::Secret;
 pub use load::{Config, load};
 pub use processors::{Batch, MemoryLimiter};
 pub use queue::{QueueBatch, SendingQueue, Sizer};
-pub use receivers::{GrpcServer, Receiver};
+pub use receivers::{ContentEncoding, Cors, GrpcServer, HttpServer, Keepalive, Receiver};
+pub use secret::Secret;
 pub use service::Pipeline;
 pub use source::{System, World};
 pub use telemetry::{LogLevel, Logs, Metrics, MetricsLevel};
+pub use tls::{Identity, Pem, TlsClient, TlsServer, TlsVersion, TlsVersions};
+pub use url::{HttpUrl, Proxy};

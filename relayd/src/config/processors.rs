@@ -19,17 +19,17 @@ pub enum Processor {
     MemoryLimiter(MemoryLimiter),
 }
 
-/// `processors.batch` (Collector, batchprocessor): when the pipeline's spans travel on, in front of all its exporters.
+/// `processors.batch` (Collector, batchprocessor): when the pipeline's items travel on, in front of all its exporters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// As in the file, `batch` or `batch/name`; the label `processor` of the metrics.
     pub id: String,
-    /// `send_batch_size`, spans: a batch of that many is sent at once. Default 8192; 0 sends when data comes,
+    /// `send_batch_size`, items (spans, data points, log records, samples): a batch of that many is sent at once. Default 8192; 0 sends when data comes,
     /// so that only `send_batch_max_size` matters.
     pub send_batch_size: u64,
-    /// `timeout`: how long the first span of a batch may wait. Default 200 ms; 0 sends when data comes.
+    /// `timeout`: how long the first item of a batch may wait. Default 200 ms; 0 sends when data comes.
     pub timeout: Duration,
-    /// `send_batch_max_size`, spans: larger batches are split. `None` (the default, or 0) means no limit of its own.
+    /// `send_batch_max_size`, items: larger batches are split. `None` (the default, or 0) means no limit of its own.
     pub send_batch_max_size: Option<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Batch {
     }
 }
 
-/// `processors.memory_limiter` (Collector, memorylimiter), turned into bytes. The Collector polls its heap; relayd
+/// `processors.memory_limiter` or `extensions.memory_limiter` (Collector, memorylimiter), turned into bytes. The Collector polls its heap; relayd
 /// counts what it holds, so the limit is exact and there is nothing to poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLimiter {
@@ -63,7 +63,7 @@ pub struct MemoryLimiter {
 pub(super) fn read(node: Option<&Node>, world: &dyn World, diag: &Diagnostics) -> Components<Processor> {
     read_components(Kind::Processor, node, diag, |id, section| match type_of(id) {
         "batch" => State::Ready(Processor::Batch(read_batch(id, section))),
-        _ => read_limiter(id, section, world)
+        _ => read_memory_limiter(id, section, world)
             .map_or(State::Refused, |limiter| State::Ready(Processor::MemoryLimiter(limiter))),
     })
 }
@@ -92,8 +92,12 @@ fn read_batch(id: &str, mut section: Section<'_>) -> Batch {
     batch
 }
 
-/// The bound of one limiter; `None` if an error was recorded that leaves no bound.
-fn read_limiter(id: &str, mut section: Section<'_>, world: &dyn World) -> Option<MemoryLimiter> {
+/// The bound of one limiter, processor or extension; `None` if an error was recorded that leaves no bound.
+pub(super) fn read_memory_limiter(
+    id: &str,
+    mut section: Section<'_>,
+    world: &dyn World,
+) -> Option<MemoryLimiter> {
     match section.duration("check_interval") {
         Some(interval) if interval.is_zero() => section.error("check_interval", "must be greater than zero"),
         Some(_) => section.advisory("check_interval", "relayd counts what it holds at every request"),

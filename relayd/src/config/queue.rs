@@ -42,7 +42,7 @@ impl Default for SendingQueue {
 pub enum Sizer {
     /// Requests as they came.
     Requests,
-    /// Spans.
+    /// Spans, data points, log records, samples.
     Items,
     /// Bytes of protobuf.
     Bytes,
@@ -51,7 +51,7 @@ pub enum Sizer {
 /// `sending_queue.batch`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueBatch {
-    /// `flush_timeout`: how long the first span of a batch may wait. Default 200 ms; above 0.
+    /// `flush_timeout`: how long the first item of a batch may wait. Default 200 ms; above 0.
     pub flush_timeout: Duration,
     /// `min_size` in units of `sizer`: a batch of that size is sent at once. Default 8192.
     pub min_size: u64,

@@ -1,146 +1,128 @@
-//! The section `receivers`: `otlp` over gRPC. Must never open a socket.
+//! The section `receivers`: `otlp` over gRPC and HTTP, on two ports or one. Must never open a socket.
 
-use std::time::Duration;
+mod grpc;
+mod http;
 
 use super::components::{Components, Kind, State, read_components};
-use super::endpoint::HostPort;
+use super::endpoint::{self, Address, HostPort};
 use super::error::Diagnostics;
+use super::extensions::Extensions;
 use super::node::Node;
+use super::processors::MemoryLimiter;
 use super::section::Section;
 
-/// A receiver that a pipeline uses.
+pub use grpc::{GrpcServer, Keepalive};
+pub use http::{ContentEncoding, Cors, HttpServer};
+
+/// A receiver that a pipeline uses. It has at least one protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receiver {
     /// As in the file, `otlp` or `otlp/name`; the label `receiver` of the metrics.
     pub id: String,
-    /// OTLP over gRPC.
-    pub grpc: GrpcServer,
+    /// `protocols.grpc`: OTLP over gRPC.
+    pub grpc: Option<GrpcServer>,
+    /// `protocols.http`: OTLP over HTTP.
+    pub http: Option<HttpServer>,
 }
 
-/// `receivers.otlp.protocols.grpc` (Collector, configgrpc.ServerConfig).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GrpcServer {
-    /// `endpoint`: where to listen. Default 0.0.0.0:4317 (the Collector: localhost:4317), because the senders of a
-    /// node come from other network namespaces too. The name is resolved by who listens.
-    pub endpoint: HostPort,
-    /// `max_recv_msg_size_mib`, in bytes: the largest message, after decompression. Default 64 MiB; 0 means the
-    /// default; never above 4 GiB - 1, the largest that a gRPC length prefix can say.
-    pub max_recv_msg_bytes: usize,
-    /// `max_concurrent_streams` of one connection. Default 256 (the Collector: unlimited); 0 means the default.
-    pub max_concurrent_streams: u32,
-    /// `keepalive.server_parameters.max_connection_age`: after how long a connection gets GOAWAY, so that senders
-    /// spread over the replicas of a gateway. `None` (the default, or 0) means never.
-    pub max_connection_age: Option<Duration>,
-    /// `keepalive.server_parameters.max_connection_age_grace`: how long calls may still run after that GOAWAY.
-    /// `None` (the default, or 0) means until they end.
-    pub max_connection_age_grace: Option<Duration>,
-}
-
-impl GrpcServer {
-    /// The port of OTLP over gRPC (OTLP specification, section OTLP/gRPC Default Port).
-    pub const PORT: u16 = 4317;
-    const RECV_MSG_MIB: u64 = 64;
-    const STREAMS: u32 = 256;
-
-    /// All defaults, listening on `host`.
+impl Receiver {
+    /// True if both protocols are on one address: one listener then tells them apart by what a connection begins with.
+    /// Their `tls` is the same.
     #[must_use]
-    pub fn on(host: &str) -> Self {
-        Self {
-            endpoint: HostPort::new(host, Self::PORT),
-            max_recv_msg_bytes: message_bytes(Self::RECV_MSG_MIB),
-            max_concurrent_streams: Self::STREAMS,
-            max_connection_age: None,
-            max_connection_age_grace: None,
+    pub fn one_port(&self) -> bool {
+        match (&self.grpc, &self.http) {
+            (Some(grpc), Some(http)) => grpc.endpoint.clashes_with(&http.endpoint),
+            _ => false,
         }
+    }
+
+    /// The addresses that it listens on, with the name of the protocol: one or two.
+    pub fn listeners(&self) -> impl Iterator<Item = (&'static str, &Address)> {
+        let grpc = self.grpc.as_ref().map(|grpc| ("grpc", &grpc.endpoint));
+        let http = self.http.as_ref().filter(|_| !self.one_port()).map(|http| ("http", &http.endpoint));
+        grpc.into_iter().chain(http)
+    }
+
+    /// The memory limiters that its `middlewares` name.
+    pub fn memory_limiters(&self) -> impl Iterator<Item = &MemoryLimiter> {
+        let grpc = self.grpc.as_ref().and_then(|grpc| grpc.memory_limiter.as_ref());
+        grpc.into_iter().chain(self.http.as_ref().and_then(|http| http.memory_limiter.as_ref()))
     }
 }
 
-const TLS: &str =
-    "TLS on the receiver is not in this version; remove it and keep the port inside the node or cluster";
-
 /// Reads all receivers.
-pub(super) fn read(node: Option<&Node>, diag: &Diagnostics) -> Components<Receiver> {
+pub(super) fn read(node: Option<&Node>, extensions: &Extensions, diag: &Diagnostics) -> Components<Receiver> {
     read_components(Kind::Receiver, node, diag, |id, section| {
-        read_otlp(section).map_or(State::Refused, |grpc| State::Ready(Receiver { id: id.to_owned(), grpc }))
+        read_otlp(id, section, extensions).map_or(State::Refused, State::Ready)
     })
 }
 
-fn read_otlp(mut section: Section<'_>) -> Option<GrpcServer> {
+fn read_otlp(id: &str, mut section: Section<'_>, extensions: &Extensions) -> Option<Receiver> {
     let protocols = section.section("protocols");
     let Some(mut protocols) = protocols else {
-        section.error("protocols", "an otlp receiver needs a protocol; write protocols: {grpc: {}}");
+        section
+            .error("protocols", "an otlp receiver needs a protocol; write protocols: {grpc: {}, http: {}}");
         section.finish();
         return None;
     };
     section.finish();
-    let grpc = protocols.section("grpc").map(read_grpc);
-    if protocols.present("http").is_some() {
-        let what = "OTLP/HTTP is not served by this version; port 4318 stays closed";
-        protocols.warn("http", what);
+    // `grpc:` (null) means "enabled with defaults"; only absence disables.
+    let grpc = protocols.section("grpc").and_then(Section::unless_disabled);
+    let grpc = grpc.map(|section| grpc::read(section, extensions));
+    let http = protocols.section("http").and_then(Section::unless_disabled);
+    let http = http.map(|section| http::read(section, extensions));
+    if grpc.is_none() && http.is_none() {
+        protocols.error("", "at least one protocol is needed; write grpc: {} or http: {}");
     }
-    if grpc.is_none() {
+    let receiver = Receiver { id: id.to_owned(), grpc, http };
+    if let (true, Some(grpc), Some(http)) = (receiver.one_port(), &receiver.grpc, &receiver.http)
+        && grpc.tls != http.tls
+    {
         protocols.error(
-            "grpc",
-            "this version receives OTLP over gRPC only; add grpc: {} beside or instead of http",
+            "http",
+            "grpc has the same endpoint but another tls; make both the same, or use two ports",
         );
     }
     protocols.finish();
-    grpc
+    Some(receiver)
 }
 
-fn read_grpc(mut grpc: Section<'_>) -> GrpcServer {
-    let mut server = GrpcServer::on("0.0.0.0");
-    if let Some(endpoint) = grpc.listen("endpoint") {
-        server.endpoint = endpoint;
+/// `endpoint` and `transport` of a server (Collector, confignet.AddrConfig).
+fn read_endpoint(section: &mut Section<'_>, default_port: u16) -> Address {
+    let transport = section.text("transport");
+    let unix = match transport {
+        None | Some("" | "tcp") => false,
+        Some("unix") => true,
+        Some("tcp4" | "tcp6") => {
+            section.error("transport", "write tcp; the address says which family, as in 0.0.0.0 or [::]");
+            false
+        }
+        Some(other) => {
+            section.error("transport", format!("expected tcp or unix, found {other:?}"));
+            false
+        }
+    };
+    let default = Address::Tcp(HostPort::new("0.0.0.0", default_port));
+    let Some(text) = section.text("endpoint") else {
+        if unix {
+            section.error("endpoint", "transport: unix needs a path, as in /run/relay.sock");
+        }
+        return default;
+    };
+    match endpoint::parse_listen_any(text, unix) {
+        Ok(Address::Unix(_) | Address::Abstract(_)) if transport == Some("tcp") => {
+            section.error("transport", "the endpoint is a unix socket; write unix");
+            default
+        }
+        Ok(address) => address,
+        Err(what) => {
+            section.error("endpoint", what);
+            default
+        }
     }
-    match grpc.text("transport") {
-        None | Some("tcp") => {}
-        Some(other) => grpc.error("transport", format!("only tcp is in this version, found {other:?}")),
-    }
-    if let Some(mib) = grpc.whole("max_recv_msg_size_mib").filter(|mib| *mib > 0) {
-        server.max_recv_msg_bytes = message_bytes(mib);
-    }
-    if let Some(streams) = grpc.whole("max_concurrent_streams").filter(|streams| *streams > 0) {
-        server.max_concurrent_streams = u32::try_from(streams).unwrap_or(u32::MAX);
-    }
-    grpc.advisory("read_buffer_size", "relayd sizes its buffers by what arrives");
-    grpc.advisory("write_buffer_size", "relayd sizes its buffers by what it answers");
-    if let Some(keepalive) = grpc.section("keepalive") {
-        read_keepalive(keepalive, &mut server);
-    }
-    if grpc.bool("include_metadata") == Some(true) {
-        grpc.error(
-            "include_metadata",
-            "request metadata is not carried on in this version; remove it or set false",
-        );
-    }
-    grpc.refuse("tls", TLS);
-    grpc.refuse("auth", "authentication is not in this version; remove it, or put a Collector in front");
-    grpc.refuse("middlewares", "remove it; memory_limiter is a processor here and refuses before reading");
-    grpc.finish();
-    server
 }
 
-fn read_keepalive(mut keepalive: Section<'_>, server: &mut GrpcServer) {
-    if let Some(mut parameters) = keepalive.section("server_parameters") {
-        let not_zero = |age: &Duration| !age.is_zero();
-        server.max_connection_age = parameters.duration("max_connection_age").filter(not_zero);
-        server.max_connection_age_grace = parameters.duration("max_connection_age_grace").filter(not_zero);
-        parameters.advisory("max_connection_idle", "an idle connection costs relayd nothing and stays open");
-        parameters.advisory("time", "relayd detects dead senders by TCP keepalive");
-        parameters.advisory("timeout", "relayd detects dead senders by TCP keepalive");
-        parameters.finish();
-    }
-    if let Some(mut policy) = keepalive.section("enforcement_policy") {
-        policy.advisory("min_time", "relayd does not close connections for frequent pings");
-        policy.advisory("permit_without_stream", "relayd always permits pings");
-        policy.finish();
-    }
-    keepalive.finish();
-}
-
-/// MiB to bytes, up to the largest gRPC message (gRPC over HTTP2, Length-Prefixed-Message: four bytes of length).
-fn message_bytes(mib: u64) -> usize {
-    let bytes = mib.saturating_mul(1 << 20).min(u64::from(u32::MAX));
+/// Bytes that memory can hold: a size that is larger says "no limit" (`max_recv_msg_size_mib: 999999999`).
+fn saturate(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

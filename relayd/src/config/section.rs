@@ -1,12 +1,14 @@
 //! A typed reader over one map of the configuration. It remembers which keys were asked for, so that every other key
 //! is an error that names the nearest one. Must never ignore a key in silence.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::duration;
 use super::endpoint::{self, HostPort};
 use super::error::{Diagnostics, Origin};
 use super::node::{Entry, Node, Value};
+use super::secret::Secret;
 
 /// How alike two names must be (1 is equal, by Damerau-Levenshtein) for "did you mean".
 const LIKENESS_MIN: f64 = 0.6;
@@ -67,7 +69,9 @@ impl<'a> Section<'a> {
 
     /// The value of a key, also when it is null; `None` if it is absent.
     pub fn present(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
@@ -82,6 +86,19 @@ impl<'a> Section<'a> {
         Some(Self::open(node, self.path_of(key), self.diag))
     }
 
+    /// A section that is off unless it is given: `None` if it is absent, null, or says `enabled: false` (Collector,
+    /// configoptional).
+    pub fn optional(&mut self, key: &'static str) -> Option<Self> {
+        self.value(key)?;
+        self.section(key)?.unless_disabled()
+    }
+
+    /// `None` if the section says `enabled: false`.
+    #[must_use]
+    pub fn unless_disabled(mut self) -> Option<Self> {
+        (self.bool("enabled") != Some(false)).then_some(self)
+    }
+
     /// `true` or `false`.
     pub fn bool(&mut self, key: &'static str) -> Option<bool> {
         self.typed(key, "true or false", |node| match node.value {
@@ -94,6 +111,14 @@ impl<'a> Section<'a> {
     pub fn whole(&mut self, key: &'static str) -> Option<u64> {
         self.typed(key, "a whole number from 0 up", |node| match node.value {
             Value::Int(number) => u64::try_from(number).ok(),
+            _ => None,
+        })
+    }
+
+    /// A whole number, perhaps negative.
+    pub fn int(&mut self, key: &'static str) -> Option<i64> {
+        self.typed(key, "a whole number", |node| match node.value {
+            Value::Int(number) => Some(number),
             _ => None,
         })
     }
@@ -118,6 +143,32 @@ impl<'a> Section<'a> {
             self.error(key, format!("expected a text, found {}{quote}", node.kind()));
         }
         text
+    }
+
+    /// A text that must not be shown; empty counts as absent.
+    pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        self.text(key).filter(|text| !text.is_empty()).map(Secret::new)
+    }
+
+    /// A path of a file; empty counts as absent.
+    pub fn path_text(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.text(key).filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+
+    /// The texts of a list, or of one text with commas, as in the Collector; `None` if the key is absent.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<&'a str>> {
+        let node = self.value(key)?;
+        if let Some(text) = node.as_text() {
+            return Some(text.split(',').collect());
+        }
+        let mut texts = Vec::new();
+        for item in self.list(key) {
+            match item.as_text() {
+                Some(text) => texts.push(text),
+                None => self.error(key, format!("expected a list of texts, found {} in it", item.kind())),
+            }
+        }
+        Some(texts)
     }
 
     /// One word of a fixed set.
@@ -179,6 +230,12 @@ impl<'a> Section<'a> {
     /// An error at a key (or at the section, if the key is absent).
     pub fn error(&self, key: &str, what: impl Into<String>) {
         self.diag.error(self.place(key), &self.path_of(key), what);
+    }
+
+    /// Where problems of this section are gathered.
+    #[must_use]
+    pub fn diagnostics(&self) -> &'a Diagnostics {
+        self.diag
     }
 
     /// A warning at a key (or at the section, if the key is absent).

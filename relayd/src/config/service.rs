@@ -1,19 +1,24 @@
 //! The section `service`: which components run, and how they are joined to pipelines. Must never read a component's
 //! own keys.
 
+use relay_core::otlp::Signal;
+
 use super::components::{Components, Kind, State};
-use super::error::{Diagnostics, Origin};
-use super::exporters::{Exporter, ExporterKind};
+use super::endpoint::Address;
+use super::error::Diagnostics;
+use super::exporters::{Exporter, ExporterKind, Verbosity};
 use super::node::Entry;
 use super::processors::{Batch, MemoryLimiter, Processor};
 use super::receivers::Receiver;
 use super::section::{Section, nearest};
 
-/// One pipeline of traces.
+/// One pipeline of one signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pipeline {
-    /// As in the file, `traces` or `traces/name`.
+    /// As in the file, `traces` or `logs/name`.
     pub name: String,
+    /// What stands before the slash.
+    pub signal: Signal,
     /// Indices into [`super::Config::receivers`]; not empty.
     pub receivers: Vec<usize>,
     /// The `batch` processor, if the pipeline names one. An exporter with `sending_queue.batch` does without it.
@@ -56,20 +61,23 @@ fn read_pipeline(entry: &Entry, definitions: &mut Definitions, diag: &Diagnostic
         diag.advise(origin, &path, "no pipeline: null takes it away");
         return None;
     }
-    if let Some(what) = refuse_signal(&entry.key) {
-        mark_used(entry, definitions);
-        diag.error(origin, &path, what);
-        return None;
-    }
+    let signal = match signal_of(&entry.key) {
+        Ok(signal) => signal,
+        Err(what) => {
+            mark_used(entry, definitions);
+            diag.error(origin, &path, what);
+            return None;
+        }
+    };
     let mut section = Section::open(&entry.node, path, diag);
     let receivers = resolve(&mut section, "receivers", &mut definitions.receivers, diag);
     let processors = section.list("processors");
     let processors = definitions.processors.resolve(processors, &section.path_of("processors"), diag);
     let exporters = resolve(&mut section, "exporters", &mut definitions.exporters, diag);
     let (batch, memory_limiter) = read_processors(&section, &processors, &definitions.processors);
+    let pipeline = Pipeline { name: entry.key.clone(), signal, receivers, batch, memory_limiter, exporters };
+    check_exporters(&section, &pipeline, &definitions.exporters);
     section.finish();
-    let pipeline = Pipeline { name: entry.key.clone(), receivers, batch, memory_limiter, exporters };
-    warn_two_batches(&pipeline, &definitions.exporters, origin, diag);
     Some(pipeline)
 }
 
@@ -94,18 +102,18 @@ fn resolve<T>(
     found
 }
 
-/// This version has traces only; the rest is said plainly, because a pipeline that is left out loses data.
-fn refuse_signal(name: &str) -> Option<String> {
-    let signal = name.split_once('/').map_or(name, |(signal, _)| signal);
-    match signal {
-        "traces" if name.ends_with('/') => Some("a pipeline is named traces or traces/name".to_owned()),
-        "traces" => None,
-        "metrics" | "logs" | "profiles" => Some(format!(
-            "this version has traces only; remove the pipeline or send {signal} to the Collector directly"
-        )),
-        _ => Some(match nearest(signal, &["traces", "metrics", "logs"]) {
-            Some(near) => format!("unknown signal \"{signal}\"; did you mean \"{near}\"?"),
-            None => format!("unknown signal \"{signal}\"; a pipeline is named traces or traces/name"),
+/// The signal of a pipeline's name.
+fn signal_of(name: &str) -> Result<Signal, String> {
+    let word = name.split_once('/').map_or(name, |(word, _)| word);
+    match Signal::from_name(word) {
+        Some(_) if name.ends_with('/') => Err(format!("a pipeline is named {word} or {word}/name")),
+        Some(signal) => Ok(signal),
+        None => Err(match nearest(word, &Signal::ALL.map(Signal::name)) {
+            Some(near) => format!("unknown signal \"{word}\"; did you mean \"{near}\"?"),
+            None => {
+                let all = Signal::ALL.map(Signal::name).join(", ");
+                format!("unknown signal \"{word}\"; a pipeline is named {all}, each perhaps with /name")
+            }
         }),
     }
 }
@@ -141,23 +149,35 @@ fn read_processors(
     (batch, limiter)
 }
 
-fn warn_two_batches(
-    pipeline: &Pipeline,
-    exporters: &Components<Exporter>,
-    origin: &Origin,
-    diag: &Diagnostics,
-) {
-    let Some(batch) = &pipeline.batch else { return };
+/// What an exporter cannot do for the pipeline's signal, and what it does otherwise than one may expect.
+fn check_exporters(section: &Section<'_>, pipeline: &Pipeline, exporters: &Components<Exporter>) {
+    let signal = pipeline.signal;
     for component in pipeline.exporters.iter().filter_map(|index| exporters.all.get(*index)) {
-        if let State::Ready(Exporter { kind: ExporterKind::Otlp(otlp), .. }) = &component.state
-            && otlp.queue.as_ref().is_some_and(|queue| queue.batch.is_some())
+        let State::Ready(exporter) = &component.state else { continue };
+        let id = &component.id;
+        if let Some(batch) = &pipeline.batch
+            && exporter.kind.has_own_batches()
         {
             let what = format!(
-                "the exporter \"{}\" has sending_queue.batch, which wins over the processor \"{}\"",
-                component.id, batch.id
+                "the exporter \"{id}\" has sending_queue.batch, which wins over the processor \"{}\"",
+                batch.id
             );
-            diag.warn(origin, &format!("service.pipelines.{}", pipeline.name), what);
+            section.warn("", what);
         }
+        match &exporter.kind {
+            ExporterKind::OtlpHttp(otlp) if otlp.url(signal).is_none() => {
+                let what = format!("the exporter \"{id}\" needs endpoint or {}_endpoint", signal.name());
+                section.error("exporters", what);
+            }
+            ExporterKind::Debug(debug) if signal != Signal::Traces && debug.verbosity != Verbosity::Basic => {
+                let what = format!("the exporter \"{id}\" prints only counts of {}", signal.items());
+                section.warn("exporters", what);
+            }
+            _ => {}
+        }
+    }
+    if pipeline.batch.is_some() && !signal.concatenates() {
+        section.warn("processors", "profiles are not merged: each request has a dictionary of its own");
     }
 }
 
@@ -175,17 +195,23 @@ impl Definitions {
 
     /// Two receivers on one address: the second could not listen.
     pub(super) fn check_addresses(&self, diag: &Diagnostics) {
-        let mut seen: Vec<(&str, String)> = Vec::new();
+        let mut seen: Vec<(&str, &Address)> = Vec::new();
         for component in self.receivers.all.iter().filter(|component| component.used) {
             let State::Ready(receiver) = &component.state else { continue };
-            let address = receiver.grpc.endpoint.to_string();
-            if let Some((first, _)) =
-                seen.iter().find(|(_, other)| *other == address && !other.ends_with(":0"))
-            {
-                let path = format!("{}.{}.protocols.grpc.endpoint", Kind::Receiver.section(), component.id);
-                diag.error(&component.origin, &path, format!("{address} is already taken by \"{first}\""));
+            for (protocol, address) in receiver.listeners() {
+                let clash =
+                    seen.iter().find(|(id, other)| *id != component.id && other.clashes_with(address));
+                if let Some((first, _)) = clash {
+                    let section = Kind::Receiver.section();
+                    let path = format!("{section}.{}.protocols.{protocol}.endpoint", component.id);
+                    diag.error(
+                        &component.origin,
+                        &path,
+                        format!("{address} is already taken by \"{first}\""),
+                    );
+                }
+                seen.push((&component.id, address));
             }
-            seen.push((&component.id, address));
         }
     }
 }

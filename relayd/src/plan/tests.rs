@@ -51,7 +51,7 @@ fn defaults() {
     assert!(!upstream.wait_for_result);
     let grpc = grpc(&plan);
     assert_eq!((grpc.endpoint.authority().as_str(), grpc.timeout), ("up:4317", Duration::from_secs(5)));
-    assert_eq!((grpc.compression, grpc.retry), (Compression::None, RetryPolicy::default()));
+    assert_eq!((grpc.compression, grpc.retry), (Compression::GZIP, RetryPolicy::default()));
     assert_eq!(plan.held_bytes_max, None);
     assert_eq!(plan.receivers[0].listen.port(), 4317);
     assert_eq!(plan.receivers[0].upstreams, ["otlp"]);
@@ -61,7 +61,7 @@ fn defaults() {
 #[test]
 fn keys_of_the_exporter_arrive() {
     let plan = with_exporter(
-        "timeout: 0, compression: gzip, headers: {X-Token: s3}, \
+        "timeout: 0, compression: none, headers: {X-Token: s3}, \
          retry_on_failure: {enabled: false, initial_interval: 1s, max_elapsed_time: 0}, \
          sending_queue: {num_consumers: 3, queue_size: 7, sizer: items, block_on_overflow: true, \
          wait_for_result: true}",
@@ -70,7 +70,7 @@ fn keys_of_the_exporter_arrive() {
     let (upstream, grpc) = (&plan.upstreams[0], grpc(&plan));
     assert_eq!((upstream.calls_max, upstream.queue), (3, QueueLimit::Items(7)));
     assert_eq!((upstream.on_full, upstream.wait_for_result), (OnFull::Block, true));
-    assert_eq!((grpc.timeout, grpc.compression), (CALL_TIMEOUT_NONE, Compression::Gzip));
+    assert_eq!((grpc.timeout, grpc.compression), (CALL_TIMEOUT_NONE, Compression::None));
     assert_eq!(grpc.headers, [("x-token".to_owned(), "s3".to_owned())]);
     assert!(!grpc.retry.enabled);
     assert_eq!((grpc.retry.initial_interval, grpc.retry.max_elapsed_time), (Duration::from_secs(1), None));
@@ -133,7 +133,7 @@ fn pipelines_share_receivers_and_exporters() {
 /// Guarantee: what certainly goes round is refused, what may lead elsewhere is not.
 #[test]
 fn loops_are_found() {
-    let at = |text: &str| config::endpoint::parse_listen(text).unwrap();
+    let at = |text: &str| config::endpoint::parse_listen_any(text, false).unwrap();
     let loops = |to: &str, on: &str| loops_back(&at(to), &at(on));
     for (to, on) in [
         ("localhost:4317", "0.0.0.0:4317"),
@@ -143,6 +143,7 @@ fn loops_are_found() {
         ("0.0.0.0:4317", "127.0.0.1:4317"),
         ("10.0.0.5:4317", "10.0.0.5:4317"),
         ("node:4317", "node:4317"),
+        ("unix:///run/x", "unix:/run/x"),
     ] {
         assert!(loops(to, on), "{to} to {on}");
     }
@@ -151,6 +152,7 @@ fn loops_are_found() {
         ("collector:4317", "0.0.0.0:4317"),
         ("10.0.0.5:4317", "0.0.0.0:4317"),
         ("127.0.0.1:4317", "10.0.0.5:4317"),
+        ("unix:///run/x", "unix-abstract:/run/x"),
     ] {
         assert!(!loops(to, on), "{to} to {on}");
     }

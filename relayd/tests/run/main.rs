@@ -17,7 +17,7 @@ fn config(endpoint: &str, keys: &str) -> String {
     format!(
         "{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}}}}}}}, \
          processors: {{batch: {{timeout: 10ms}}}}, \
-         exporters: {{otlp: {{endpoint: '{endpoint}', tls: {{insecure: true}}, {keys}}}}}, \
+         exporters: {{otlp: {{endpoint: '{endpoint}', tls: {{insecure: true}}, compression: none, {keys}}}}}, \
          extensions: {{health_check: {{endpoint: '127.0.0.1:0'}}}}, \
          service: {{extensions: [health_check], \
          pipelines: {{traces: {{receivers: [otlp], processors: [batch], exporters: [otlp]}}}}, \
@@ -141,8 +141,8 @@ fn each_exporter_has_its_own_books() {
     let collector = Collector::start(Script::ok());
     let yaml = format!(
         "{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}}}}}}}, \
-         exporters: {{otlp/up: {{endpoint: '{}', tls: {{insecure: true}}}}, \
-         otlp/down: {{endpoint: '{}', tls: {{insecure: true}}}}}}, \
+         exporters: {{otlp/up: {{endpoint: '{}', tls: {{insecure: true}}, compression: none}}, \
+         otlp/down: {{endpoint: '{}', tls: {{insecure: true}}, compression: none}}}}, \
          service: {{pipelines: {{traces: {{receivers: [otlp], exporters: [otlp/up, otlp/down]}}}}, \
          telemetry: {{metrics: {{level: none}}, logs: {{encoding: json}}}}}}}}",
         collector.addr(),

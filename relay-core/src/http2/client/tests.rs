@@ -94,7 +94,7 @@ fn windows_and_frame_sizes_are_obeyed() {
     let mut update = Vec::new();
     frame::put_window_update(&mut update, 0, 1_000_000);
     client.receive(&update).unwrap();
-    assert_eq!(written(&mut client), [], "the stream's window is still shut");
+    assert_eq!(written(&mut client), Vec::<u8>::new(), "the stream's window is still shut");
     update.clear();
     frame::put_window_update(&mut update, 1, 1_000_000);
     client.receive(&update).unwrap();

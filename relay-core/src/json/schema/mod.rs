@@ -10,7 +10,7 @@ mod traces;
 use crate::otlp::Signal;
 use crate::wire::WireType;
 
-/// A message: its fields, most frequent first where that differs from the order of numbers.
+/// A message: its fields, in the order of the .proto file.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) fields: &'static [Field],

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::exporters::{Compression, ExporterKind, OtlpExporter, Verbosity};
+use super::super::exporters::{Compression, ExporterKind, OtlpExporter, Passthrough, Verbosity};
 use super::super::queue::{QueueBatch, SendingQueue, Sizer};
+use super::super::receivers::GrpcServer;
 use super::super::telemetry::{LogLevel, Metrics, MetricsLevel};
-use super::super::{Config, HostPort};
+use super::super::{Address, Config, HostPort};
 use super::{Fake, Parts, lines};
+use relay_core::otlp::Signal;
 use relay_core::upstream::RetryPolicy;
 
 const MIB: usize = 1 << 20;
@@ -18,6 +20,14 @@ fn otlp(config: &Config) -> &OtlpExporter {
     }
 }
 
+fn grpc_of(config: &Config) -> &GrpcServer {
+    config.receivers[0].grpc.as_ref().unwrap()
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    Address::Tcp(HostPort::new(host, port))
+}
+
 fn load(parts: &Parts<'_>) -> (Config, Vec<String>) {
     let (config, notices) = parts.load().unwrap();
     (config, lines(&notices))
@@ -27,15 +37,17 @@ fn load(parts: &Parts<'_>) -> (Config, Vec<String>) {
 fn defaults_are_those_of_the_documentation() {
     let (config, notices) = load(&Parts { processors: "", ..Parts::default() });
     assert_eq!(notices, [] as [&str; 0]);
-    let receiver = &config.receivers[0];
-    assert_eq!(receiver.id, "otlp");
-    assert_eq!(receiver.grpc.endpoint, HostPort::new("0.0.0.0", 4317));
-    assert_eq!(receiver.grpc.max_recv_msg_bytes, 64 * MIB);
-    assert_eq!(receiver.grpc.max_concurrent_streams, 256);
-    assert_eq!(receiver.grpc.max_connection_age, None);
+    assert_eq!((config.receivers[0].id.as_str(), &config.receivers[0].http), ("otlp", &None));
+    let receiver = grpc_of(&config);
+    assert_eq!(receiver.endpoint, tcp("0.0.0.0", 4317));
+    assert_eq!(receiver.max_recv_msg_bytes, 64 * MIB);
+    assert_eq!(receiver.max_concurrent_streams, 256);
+    assert_eq!((receiver.max_connection_age, receiver.keepalive), (None, None));
+    assert_eq!((&receiver.tls, &receiver.auth), (&None, &None));
+    assert_eq!(config.pipelines[0].signal, Signal::Traces);
     let exporter = otlp(&config);
-    assert_eq!(exporter.endpoint, HostPort::new("gateway", 4317));
-    assert_eq!(exporter.compression, Compression::None);
+    assert_eq!((&exporter.endpoint, &exporter.tls), (&tcp("gateway", 4317), &None));
+    assert_eq!((exporter.compression, exporter.passthrough), (Compression::Gzip, Passthrough::Off));
     assert_eq!(exporter.timeout, Some(Duration::from_secs(5)));
     assert_eq!(exporter.retry, RetryPolicy::default());
     assert_eq!(exporter.queue, Some(SendingQueue::default()));
@@ -77,7 +89,7 @@ service:
 ";
     let (config, notices) = Fake::default().file("agent.yaml", text).load().unwrap();
     assert_eq!(lines(&notices), [] as [&str; 0]);
-    assert_eq!(config.receivers[0].grpc.endpoint.to_string(), "0.0.0.0:4317");
+    assert_eq!(grpc_of(&config).endpoint.to_string(), "0.0.0.0:4317");
     let batch = config.pipelines[0].batch.clone().unwrap();
     assert_eq!((batch.send_batch_size, batch.timeout), (8192, Duration::from_millis(200)));
     assert_eq!(batch.send_batch_max_size, None);
@@ -90,8 +102,8 @@ fn receiver_keys() {
     let grpc = "{endpoint: '[::1]:14317', transport: tcp, max_recv_msg_size_mib: 8, max_concurrent_streams: 7,
         include_metadata: false, keepalive: {server_parameters: {max_connection_age: 5m, max_connection_age_grace: 10s}}}";
     let (config, _) = load(&Parts { grpc, ..Parts::default() });
-    let grpc = &config.receivers[0].grpc;
-    assert_eq!(grpc.endpoint, HostPort::new("::1", 14317));
+    let grpc = grpc_of(&config);
+    assert_eq!(grpc.endpoint, tcp("::1", 14317));
     assert_eq!(grpc.endpoint.to_string(), "[::1]:14317");
     assert_eq!((grpc.max_recv_msg_bytes, grpc.max_concurrent_streams), (8 * MIB, 7));
     assert_eq!(grpc.max_connection_age, Some(Duration::from_secs(300)));
@@ -102,12 +114,12 @@ fn receiver_keys() {
 #[test]
 fn a_huge_message_size_saturates() {
     let (config, _) = load(&Parts { grpc: "{max_recv_msg_size_mib: 999999999}", ..Parts::default() });
-    assert_eq!(config.receivers[0].grpc.max_recv_msg_bytes, u32::MAX as usize);
+    assert_eq!(grpc_of(&config).max_recv_msg_bytes, u32::MAX as usize);
 }
 
 #[test]
 fn exporter_keys() {
-    let exporter = "{endpoint: 'dns:///gw.otel.svc:4317', tls: {insecure: true}, compression: gzip, timeout: 0,
+    let exporter = "{endpoint: 'dns:///gw.otel.svc:4317', tls: {insecure: true}, compression: none, timeout: 0,
         headers: {X-Scope-OrgID: dev, authorization: Bearer x},
         retry_on_failure: {initial_interval: 1s, randomization_factor: 0, multiplier: 2, max_interval: 10s, max_elapsed_time: 0},
         sending_queue: {num_consumers: 3, queue_size: 5000, sizer: bytes, block_on_overflow: true, wait_for_result: true,
@@ -118,8 +130,8 @@ fn exporter_keys() {
         ["agent.yaml:2: processors.batch: defined but not used by a pipeline; it is not started"]
     );
     let exporter = otlp(&config);
-    assert_eq!(exporter.endpoint, HostPort::new("gw.otel.svc", 4317));
-    assert_eq!((exporter.compression, exporter.timeout), (Compression::Gzip, None));
+    assert_eq!(exporter.endpoint, tcp("gw.otel.svc", 4317));
+    assert_eq!((exporter.compression, exporter.timeout), (Compression::None, None));
     let names = exporter.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["x-scope-orgid", "authorization"]);
     assert_eq!(exporter.headers[1].1.reveal(), "Bearer x");
@@ -322,11 +334,11 @@ service:
     assert_eq!(
         lines(&notices),
         [
+            "agent.yaml:7: extensions.memory_ballast: skipped: relayd has no garbage collector to balance",
             "agent.yaml:4: receivers.jaeger: skipped: relayd does not speak Jaeger's protocols; senders use OTLP, port 4317",
             "agent.yaml:5: receivers.zipkin: skipped: relayd does not speak Zipkin; senders use OTLP, port 4317",
             "agent.yaml:9: exporters.logging: the old name of the exporter debug; write debug",
             "agent.yaml:9: exporters.logging.loglevel: the old form of verbosity (debug is detailed, info is normal)",
-            "agent.yaml:7: extensions.memory_ballast: skipped: relayd has no garbage collector to balance",
         ]
     );
 }
@@ -363,13 +375,21 @@ service: {pipelines: {traces: {receivers: [otlp], processors: [batch], exporters
 }
 
 #[test]
-fn the_embedded_default_needs_one_port_on_loopback() {
-    let config = Config::embedded_default();
-    assert_eq!(config.receivers[0].grpc.endpoint.to_string(), "127.0.0.1:4317");
+fn the_embedded_default_listens_on_loopback() {
+    let config = Config::embedded_default(None);
+    let http = config.receivers[0].http.as_ref().unwrap();
+    assert_eq!(grpc_of(&config).endpoint.to_string(), "127.0.0.1:4317");
+    assert_eq!(
+        (http.endpoint.to_string().as_str(), config.receivers[0].one_port()),
+        ("127.0.0.1:4318", false)
+    );
     assert_eq!(config.exporters[0].kind, ExporterKind::Printer);
     assert_eq!((config.health_check, config.metrics), (None, None));
     assert_eq!(
         (config.pipelines[0].receivers.as_slice(), config.pipelines[0].exporters.as_slice()),
         (&[0][..], &[0][..])
     );
+    let config = Config::embedded_default(Some(HostPort::new("127.0.0.1", 5317)));
+    assert!(config.receivers[0].one_port());
+    assert_eq!(grpc_of(&config).endpoint.to_string(), "127.0.0.1:5317");
 }

@@ -8,8 +8,12 @@ use super::load::{Config, load};
 use super::source::World;
 
 mod accepted;
+mod authentication;
+mod http;
 mod refused;
+mod signals;
 mod sources;
+mod tls;
 mod units;
 
 /// Variables and files that a test makes up.

@@ -58,11 +58,12 @@ fn receivers() {
         ),
         ("{endpoint: 4317}", "endpoint", "expected a text, found a number; put it in quotes"),
         (
-            "{endpoint: 'unix:///run/x.sock'}",
-            "endpoint",
-            "unix sockets are not in this version; use host:port",
+            "{endpoint: 'unix:///run/x.sock', transport: tcp}",
+            "transport",
+            "the endpoint is a unix socket; write unix",
         ),
-        ("{transport: unix}", "transport", "only tcp is in this version, found \"unix\""),
+        ("{transport: unix}", "endpoint", "transport: unix needs a path, as in /run/relay.sock"),
+        ("{transport: udp}", "transport", "expected tcp or unix, found \"udp\""),
         (
             "{max_recv_msg_size_mib: -1}",
             "max_recv_msg_size_mib",
@@ -79,24 +80,9 @@ fn receivers() {
             "expected a whole number from 0 up, found a text",
         ),
         (
-            "{include_metadata: true}",
-            "include_metadata",
-            "request metadata is not carried on in this version; remove it or set false",
-        ),
-        (
-            "{tls: {cert_file: a}}",
-            "tls",
-            "not supported: TLS on the receiver is not in this version; remove it and keep the port inside the node or cluster",
-        ),
-        (
-            "{auth: {authenticator: x}}",
-            "auth",
-            "not supported: authentication is not in this version; remove it, or put a Collector in front",
-        ),
-        (
             "{keepalive: {server_parameters: {max_connection_age: 5}}, compression: gzip}",
             "compression",
-            "unknown key; known here: endpoint, transport, max_recv_msg_size_mib, max_concurrent_streams, read_buffer_size, write_buffer_size, keepalive, include_metadata, tls, auth, middlewares",
+            "unknown key; known here: enabled, transport, endpoint, max_recv_msg_size_mib, max_concurrent_streams, read_buffer_size, write_buffer_size, keepalive, include_metadata, tls, auth, middlewares",
         ),
         (
             "{keepalive: {server_parameters: {max_connection_age: soon}}}",
@@ -110,19 +96,19 @@ fn receivers() {
 }
 
 #[test]
-fn a_receiver_needs_grpc() {
+fn a_receiver_needs_a_protocol() {
     let base =
         "exporters: {debug: }\nservice: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}\n";
     assert_eq!(
-        errors_of_text(&format!("{base}receivers: {{otlp: {{protocols: {{http: }}}}}}")),
+        errors_of_text(&format!("{base}receivers: {{otlp: {{protocols: {{grpc: {{enabled: false}}}}}}}}")),
         [
-            "agent.yaml:3: receivers.otlp.protocols.grpc: this version receives OTLP over gRPC only; add grpc: {} beside or instead of http"
+            "agent.yaml:3: receivers.otlp.protocols: at least one protocol is needed; write grpc: {} or http: {}"
         ]
     );
     assert_eq!(
         errors_of_text(&format!("{base}receivers: {{otlp: }}")),
         [
-            "agent.yaml:3: receivers.otlp.protocols: an otlp receiver needs a protocol; write protocols: {grpc: {}}"
+            "agent.yaml:3: receivers.otlp.protocols: an otlp receiver needs a protocol; write protocols: {grpc: {}, http: {}}"
         ]
     );
 }
@@ -200,7 +186,6 @@ fn processors() {
 fn exporters() {
     let at = |path: &str, what: &str| format!("agent.yaml:3: exporters.otlp.{path}: {what}");
     let with = |more: &str| format!("{{endpoint: 'gw:4317', tls: {{insecure: true}}, {more}}}");
-    let tls = "TLS to the upstream comes in a later version; set tls.insecure: true, or send through a Collector that speaks TLS";
     let table = [
         (
             "{tls: {insecure: true}}".to_owned(),
@@ -209,14 +194,9 @@ fn exporters() {
         ),
         ("{endpoint: '', tls: {insecure: true}}".to_owned(), "endpoint", "expected host:port, found nothing"),
         (
-            "{endpoint: 'https://gw:4317'}".to_owned(),
+            "{endpoint: 'unix://x'}".to_owned(),
             "endpoint",
-            "TLS to the upstream is not in this version; use host:port with tls.insecure: true inside the cluster, or send through a Collector that speaks TLS",
-        ),
-        (
-            "{endpoint: 'unix:///x'}".to_owned(),
-            "endpoint",
-            "unix sockets are not in this version; use host:port",
+            "after unix:// comes an absolute path, as in unix:///run/relay.sock",
         ),
         ("{endpoint: ':4317'}".to_owned(), "endpoint", "an upstream needs a host; write host:port"),
         ("{endpoint: 'gw:0'}".to_owned(), "endpoint", "an upstream needs a port from 1 to 65535"),
@@ -225,15 +205,28 @@ fn exporters() {
             "endpoint",
             "a name server of its own is not in this version; write dns:///host:port",
         ),
-        ("{endpoint: 'gw:4317'}".to_owned(), "tls", tls),
-        ("{endpoint: 'gw:4317', tls: {insecure: false}}".to_owned(), "tls", tls),
+        (with("compression: lz4"), "compression", "expected one of gzip, zstd, snappy, none, found \"lz4\""),
         (
-            "{endpoint: 'gw:4317', tls: {insecure: true, ca_file: /ca}}".to_owned(),
-            "tls.ca_file",
-            "not supported: TLS to the upstream comes in a later version; remove it and set tls.insecure: true",
+            with("compression_params: {level: 1}"),
+            "compression_params",
+            "not supported: the Collector has it for otlp_http only; remove it",
         ),
-        (with("compression: zstd"), "compression", "zstd is not in this version; use none or gzip"),
-        (with("compression: gzib"), "compression", "expected none or gzip, found \"gzib\""),
+        (
+            with("compressed_passthrough: on"),
+            "compressed_passthrough",
+            "expected one of off, alone, merged, found \"on\"",
+        ),
+        (
+            with("middlewares: [{id: x}]"),
+            "middlewares",
+            "not supported: relayd has none for exporters; remove it",
+        ),
+        (
+            with("authority: \"a\\n\""),
+            "authority",
+            "the value has a character that no header can hold (a line end?)",
+        ),
+        (with("headers: {user-agent: x}"), "headers.user-agent", "use the key user_agent of the exporter"),
         (with("headers: {'a b': x}"), "headers.a b", "not a name of gRPC metadata (letters, digits, _ - .)"),
         (with("headers: {a: 1}"), "headers.a", "expected a text, found a number; put it in quotes"),
         (
@@ -249,8 +242,8 @@ fn exporters() {
         ),
         (
             with("auth: {authenticator: x}"),
-            "auth",
-            "not supported: authentication is not in this version; a fixed token can stand in headers",
+            "auth.authenticator",
+            "\"x\" is not defined: there are no extensions",
         ),
         (with("endpoints: [a]"), "endpoints", "unknown key; did you mean \"endpoint\"?"),
     ];
@@ -329,7 +322,7 @@ fn a_refused_header_hides_its_value() {
 fn other_components() {
     let text = "\
 receivers: {otlp: {protocols: {grpc: }}, otpl: , kafka: }
-exporters: {debug: {verbosity: loud}, jaeger: , otlphttp: }
+exporters: {debug: {verbosity: loud}, jaeger: }
 extensions: {zpages: , health_check: {path: x}, health_chek: }
 connectors: {spanmetrics: }
 service:
@@ -341,16 +334,15 @@ extra: 1
     assert_eq!(
         errors_of_text(text),
         [
+            "agent.yaml:3: extensions.zpages: the extension \"zpages\" is not in this version: remove it; relayd's metrics (port 8888) show its pipelines",
+            "agent.yaml:3: extensions.health_check.path: must begin with a slash, found \"x\"",
+            "agent.yaml:3: extensions.health_chek: unknown extension \"health_chek\"; did you mean \"health_check\"?",
             "agent.yaml:1: receivers.otpl: unknown receiver \"otpl\"; did you mean \"otlp\"?",
             "agent.yaml:1: receivers.kafka: the receiver \"kafka\" is not in this version: relayd receives OTLP only; keep this receiver in a Collector",
             "agent.yaml:2: exporters.debug.verbosity: expected one of basic, normal, detailed, found \"loud\"",
             "agent.yaml:2: exporters.jaeger: the exporter \"jaeger\" is not in this version: Jaeger receives OTLP; use the exporter otlp with port 4317 instead of 14250",
-            "agent.yaml:2: exporters.otlphttp: the exporter \"otlphttp\" is not in this version: use otlp (gRPC) with port 4317",
-            "agent.yaml:3: extensions.zpages: the extension \"zpages\" is not in this version: remove it; relayd's metrics (port 8888) show its pipelines",
-            "agent.yaml:3: extensions.health_check.path: must begin with a slash, found \"x\"",
-            "agent.yaml:3: extensions.health_chek: unknown extension \"health_chek\"; did you mean \"health_check\"?",
             "agent.yaml:4: connectors: not supported: connectors work on decoded data; do it in the gateway Collector that relayd sends to",
-            "agent.yaml:9: extra: unknown key; known here: receivers, processors, exporters, extensions, connectors, service",
+            "agent.yaml:9: extra: unknown key; known here: service, extensions, receivers, processors, exporters, connectors",
             "agent.yaml:8: service.telemtry: unknown key; did you mean \"telemetry\"?",
         ]
     );
@@ -358,7 +350,7 @@ extra: 1
 
 #[test]
 fn pipelines() {
-    let base = "receivers: {otlp: {protocols: {grpc: }}, jaeger: }\nexporters: {debug: , otlp/2: {endpoint: 'a:1', insecure: true}}\n\
+    let base = "receivers: {otlp: {protocols: {grpc: }}, jaeger: }\nexporters: {debug: , otlp/2: {endpoint: 'a:1', insecure: true}, otlp_http: {traces_endpoint: 'http://a'}}\n\
                 processors: {batch: , batch/2: }\n";
     let at = |path: &str, what: &str| format!("agent.yaml:4: service.pipelines{path}: {what}");
     let table = [
@@ -377,7 +369,7 @@ fn pipelines() {
         (
             "{traces: {receivers: [otlp], exporters: [zzz]}}",
             ".traces.exporters",
-            "\"zzz\" is not defined in exporters; defined there: debug, otlp/2",
+            "\"zzz\" is not defined in exporters; defined there: debug, otlp/2, otlp_http",
         ),
         (
             "{traces: {receivers: [otlp, otlp], exporters: [debug]}}",
@@ -401,14 +393,19 @@ fn pipelines() {
             "unknown key; did you mean \"exporters\"?",
         ),
         (
-            "{metrics: {receivers: [otlp], exporters: [debug]}}",
-            ".metrics",
-            "this version has traces only; remove the pipeline or send metrics to the Collector directly",
+            "{metrics: {receivers: [otlp], exporters: [otlp_http]}}",
+            ".metrics.exporters",
+            "the exporter \"otlp_http\" needs endpoint or metrics_endpoint",
         ),
         (
-            "{logs/2: {receivers: [otlp], exporters: [debug]}}",
-            ".logs/2",
-            "this version has traces only; remove the pipeline or send logs to the Collector directly",
+            "{logs/: {receivers: [otlp], exporters: [debug]}}",
+            ".logs/",
+            "a pipeline is named logs or logs/name",
+        ),
+        (
+            "{events: {receivers: [otlp], exporters: [debug]}}",
+            ".events",
+            "unknown signal \"events\"; a pipeline is named traces, metrics, logs, profiles, each perhaps with /name",
         ),
         (
             "{trace: {receivers: [otlp], exporters: [debug]}}",

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::super::duration;
-use super::super::endpoint::{parse_listen, parse_upstream};
+use super::super::endpoint::{Scheme, parse_listen, parse_listen_any, parse_upstream};
 use super::super::memory::total_bytes;
+use super::super::secret::Secret;
 use super::super::section::nearest;
+use super::super::url::{parse_proxy, parse_url};
 use super::Fake;
 
 #[test]
@@ -58,22 +60,123 @@ fn listen_addresses() {
 
 #[test]
 fn upstream_addresses() {
-    for (text, address, plaintext) in [
-        ("gw:4317", "gw:4317", false),
-        ("http://gw:4317", "gw:4317", true),
-        ("dns:///gw:4317", "gw:4317", false),
-        ("dns:gw:4317", "gw:4317", false),
-        ("dns://gw:4317", "gw:4317", false),
-        ("passthrough:///10.0.0.1:4317", "10.0.0.1:4317", false),
-        ("[::1]:4317", "[::1]:4317", false),
+    for (text, address, scheme) in [
+        ("gw:4317", "gw:4317", None),
+        ("http://gw:4317", "gw:4317", Some(Scheme::Http)),
+        ("https://gw:4317", "gw:4317", Some(Scheme::Https)),
+        ("dns:///gw:4317", "gw:4317", None),
+        ("dns:gw:4317", "gw:4317", None),
+        ("dns://gw:4317", "gw:4317", None),
+        ("passthrough:///10.0.0.1:4317", "10.0.0.1:4317", None),
+        ("[::1]:4317", "[::1]:4317", None),
+        ("unix:///run/x.sock", "unix:/run/x.sock", None),
+        ("unix:x.sock", "unix:x.sock", None),
+        ("unix-abstract:x", "unix-abstract:x", None),
     ] {
-        let (parsed, plain) = parse_upstream(text).unwrap();
-        assert_eq!((parsed.to_string().as_str(), plain), (address, plaintext), "{text}");
+        let (parsed, found) = parse_upstream(text).unwrap();
+        assert_eq!((parsed.to_string().as_str(), found), (address, scheme), "{text}");
     }
-    for text in
-        ["gw", "http://gw", "http://gw:1/path", "ftp://gw:1", "https://gw:1", "unix:///x", ":1", "gw:0"]
-    {
+    let long = format!("unix:/{}", "x".repeat(107));
+    for text in [
+        "gw",
+        "http://gw",
+        "https://gw",
+        "http://gw:1/path",
+        "ftp://gw:1",
+        ":1",
+        "gw:0",
+        "unix:",
+        "unix://",
+        "unix://x",
+        "unix-abstract:",
+        &long,
+    ] {
         parse_upstream(text).unwrap_err();
+    }
+}
+
+/// `unix:` is a socket everywhere; a bare path or `@name` only where `transport: unix` says so.
+#[test]
+fn listening_on_unix_sockets() {
+    for (text, unix, address) in [
+        ("unix:///run/x.sock", false, "unix:/run/x.sock"),
+        ("unix:/run/x.sock", true, "unix:/run/x.sock"),
+        ("unix-abstract:x", false, "unix-abstract:x"),
+        ("/run/x.sock", true, "unix:/run/x.sock"),
+        ("x.sock", true, "unix:x.sock"),
+        ("@x", true, "unix-abstract:x"),
+        ("0.0.0.0:4317", false, "0.0.0.0:4317"),
+    ] {
+        assert_eq!(parse_listen_any(text, unix).unwrap().to_string(), address, "{text}");
+    }
+    for (text, unix) in [("/run/x.sock", false), ("@x", false), ("@", true), ("", true)] {
+        parse_listen_any(text, unix).unwrap_err();
+    }
+}
+
+#[test]
+fn urls() {
+    for (text, shown, authority, port) in [
+        ("http://gw", "http://gw/", "gw", 80),
+        ("HTTPS://gw/", "https://gw/", "gw", 443),
+        ("https://gw:443/a", "https://gw/a", "gw", 443),
+        ("http://gw:4318/otlp/?x=1", "http://gw:4318/otlp/?x=1", "gw:4318", 4318),
+        ("http://[::1]:4318", "http://[::1]:4318/", "[::1]:4318", 4318),
+        ("http://[::1]", "http://[::1]/", "[::1]", 80),
+        ("http://gw?x", "http://gw/?x", "gw", 80),
+    ] {
+        let url = parse_url(text).unwrap();
+        assert_eq!((url.to_string().as_str(), url.authority().as_str()), (shown, authority), "{text}");
+        assert_eq!(url.address.port, port, "{text}");
+    }
+    for text in [
+        "",
+        "gw:4318",
+        "unix:///x",
+        "http://",
+        "http:///x",
+        "http://gw:0",
+        "http://gw:x",
+        "http://g w/",
+        "http://gw/a b",
+        "http://gw/#x",
+        "http://u:p@gw/",
+    ] {
+        parse_url(text).unwrap_err();
+    }
+}
+
+/// Guarantee: a password in a URL is used, and never shown.
+#[test]
+fn proxies() {
+    let proxy = parse_proxy("http://us%65r:p%40ss@proxy:3128/").unwrap();
+    assert_eq!((proxy.tls, proxy.address.to_string().as_str()), (false, "proxy:3128"));
+    assert_eq!(proxy.credentials.as_ref().map(Secret::reveal), Some("user:p@ss"));
+    assert!(!format!("{proxy:?}").contains("p@ss"));
+    assert_eq!(parse_proxy("https://me@proxy").unwrap().credentials.unwrap().reveal(), "me:");
+    assert_eq!(parse_proxy("https://proxy").unwrap().address.port, 443);
+    for text in [
+        "proxy:3128",
+        "socks5://proxy:1",
+        "http://s3cret:s3cret%@proxy",
+        "http://s3cret%0a@proxy",
+        "http://s3cret@proxy/x",
+        "http://s3cret@:1",
+    ] {
+        assert!(!parse_proxy(text).unwrap_err().contains("s3cret"), "{text}");
+    }
+}
+
+/// Guarantee: an address that is refused does not show the password that was put into it.
+#[test]
+fn refused_addresses_hide_passwords() {
+    for text in ["http://me:s3cret@gw:4318", "http://me:s3cret/x@gw:4318", "http://me:s3cret?x@gw:4318"] {
+        let what = parse_url(text).unwrap_err();
+        assert!(!what.contains("s3cret"), "{text}: {what}");
+    }
+    for text in ["http://me:s3cret@gw:4317", "me:s3cret@gw:4317"] {
+        let what = parse_upstream(text).unwrap_err();
+        assert!(!what.contains("s3cret"), "{text}: {what}");
     }
 }
 

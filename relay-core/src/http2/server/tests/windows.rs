@@ -13,13 +13,16 @@ fn answers_wait_for_the_calls_window() {
         receive(&mut server, input).unwrap();
         answered(&output(&mut server))
     };
-    assert_eq!(after(&window_update(3, 4)), []);
+    assert_eq!(after(&window_update(3, 4)), Vec::<u32>::new());
     assert_eq!(after(&window_update(3, 1)), [3]);
-    assert_eq!(after(&settings(&[(4, 4)])), []);
+    assert_eq!(after(&settings(&[(4, 4)])), Vec::<u32>::new());
     assert_eq!(after(&window_update(7, 1)), [7]);
-    assert_eq!(after(&[frame(RST_STREAM, 0, 1, &[0; 4]), frame(RST_STREAM, 0, 9, &[0; 4])].concat()), []);
+    assert_eq!(
+        after(&[frame(RST_STREAM, 0, 1, &[0; 4]), frame(RST_STREAM, 0, 9, &[0; 4])].concat()),
+        Vec::<u32>::new()
+    );
     // The bit above the number means nothing.
-    assert_eq!(after(&window_update(0, 0x8000_0001)), []);
+    assert_eq!(after(&window_update(0, 0x8000_0001)), Vec::<u32>::new());
     assert_eq!(after(&settings(&[(4, 5)])), [5]);
     assert_eq!((server.open_streams(), server.waiting), (0, 0));
     goes_on(&mut server, 11);

@@ -1,0 +1,94 @@
+//! Answers to OTLP/HTTP requests: success, and `google.rpc.Status` in the request's encoding. OTLP specification, OTLP/HTTP
+//! Response.
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use super::super::call::Rejection;
+use super::head::{Format, supported};
+use crate::config::HttpConfig;
+use crate::grpc::{Code, Status, status_bytes};
+use crate::limits::REFUSED_RETRY_DELAY;
+use crate::stats::RejectReason;
+
+pub(super) type AnswerBody = Full<Bytes>;
+
+/// Full success: the response message without `partial_success`.
+pub(super) fn success(format: Format) -> Response<AnswerBody> {
+    let body = match format {
+        Format::Protobuf => Bytes::new(),
+        Format::Json => Bytes::from_static(b"{}"),
+    };
+    response(StatusCode::OK, format, body)
+}
+
+/// A refusal; where the sender shall come back, it says when ("OTLP/HTTP Throttling").
+pub(super) fn refusal(format: Format, http: &HttpConfig, rejection: &Rejection) -> Response<AnswerBody> {
+    let status = status(rejection);
+    let mut response = response(status, format, status_body(format, &rejection.status));
+    let headers = response.headers_mut();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    if rejection.reason == RejectReason::UnsupportedEncoding
+        && let Ok(names) = HeaderValue::from_str(&supported(http))
+    {
+        headers.insert(ACCEPT_ENCODING, names);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 section 15.5.2: a 401 says how to authenticate.
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"otlp\""));
+    }
+    if rejection.is_retryable() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(REFUSED_RETRY_DELAY.as_secs().max(1)));
+    }
+    response
+}
+
+/// Headers that the configuration adds to every answer.
+pub(super) fn add_headers(http: &HttpConfig, headers: &mut HeaderMap) {
+    for (name, value) in &http.response_headers {
+        let (name, value) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// The HTTP status of a refusal ("OTLP/HTTP Response", "Failures").
+fn status(rejection: &Rejection) -> StatusCode {
+    if let Some(status) = rejection.http {
+        return status;
+    }
+    match rejection.status.code {
+        Code::INVALID_ARGUMENT => StatusCode::BAD_REQUEST,
+        Code::UNAUTHENTICATED => StatusCode::UNAUTHORIZED,
+        Code::PERMISSION_DENIED => StatusCode::FORBIDDEN,
+        Code::UNIMPLEMENTED | Code::NOT_FOUND => StatusCode::NOT_FOUND,
+        Code::DEADLINE_EXCEEDED => StatusCode::REQUEST_TIMEOUT,
+        Code::RESOURCE_EXHAUSTED if rejection.reason == RejectReason::TooLarge => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        Code::RESOURCE_EXHAUSTED => StatusCode::TOO_MANY_REQUESTS,
+        Code::UNAVAILABLE => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn status_body(format: Format, status: &Status) -> Bytes {
+    match format {
+        Format::Protobuf => status_bytes(status).into(),
+        Format::Json => {
+            serde_json::json!({ "code": status.code.0, "message": status.message }).to_string().into()
+        }
+    }
+}
+
+fn response(status: StatusCode, format: Format, body: Bytes) -> Response<AnswerBody> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    response
+}

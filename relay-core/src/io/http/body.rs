@@ -1,0 +1,125 @@
+//! The body of an OTLP/HTTP request, as slices of what hyper has received. Counts what it holds while more of it has to come.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::super::call::Rejection;
+use super::super::calls::{body_timeout, memory_full};
+use super::super::clock;
+use super::super::core::Core;
+use crate::batch::held_bytes;
+use crate::grpc::Code;
+use crate::limits;
+use crate::queue::Charge;
+use crate::stats::RejectReason;
+use crate::wire::{Gathered, Segments};
+
+/// A whole body, and what is charged for it until it is admitted.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) bytes: Segments,
+    pub(super) charge: Charge,
+}
+
+/// Reads a whole body of at most `bytes_max` bytes.
+///
+/// # Errors
+/// It is too large (known from `Content-Length` before a byte of it is read), did not come in time, was cut off, or there is no
+/// room for it.
+pub(super) async fn read(
+    core: &Rc<Core>,
+    receiver: usize,
+    incoming: Incoming,
+    bytes_max: usize,
+) -> Result<Body, Rejection> {
+    let mut reading = pin!(gather(core, receiver, incoming, bytes_max));
+    // Most bodies come with their heads: no timer for them.
+    let first = std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+    match first {
+        Poll::Ready(read) => read,
+        Poll::Pending => {
+            tokio::time::timeout(limits::BODY_TIMEOUT, reading).await.unwrap_or_else(|_| Err(body_timeout()))
+        }
+    }
+}
+
+async fn gather(
+    core: &Rc<Core>,
+    receiver: usize,
+    mut incoming: Incoming,
+    bytes_max: usize,
+) -> Result<Body, Rejection> {
+    let declared = incoming.size_hint().lower();
+    if declared > bytes_max as u64 {
+        return Err(too_large(bytes_max));
+    }
+    let budget = &core.shared.budget;
+    let mut gathered = Gathered::default();
+    let mut charge = budget.empty_charge();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| cut_off(&error))?;
+        // Trailers say nothing in OTLP.
+        let Ok(piece) = frame.into_data() else { continue };
+        if gathered.len() + piece.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        let held = add(&mut gathered, piece, declared, incoming.is_end_stream());
+        wait_for_room(core, receiver, &mut charge, held).await?;
+    }
+    Ok(Body { bytes: gathered.into_segments(), charge })
+}
+
+/// Adds a piece; says how many bytes it holds. Little pieces, and all of a little body that comes in several, are copied.
+fn add(gathered: &mut Gathered, piece: Bytes, declared: u64, last: bool) -> usize {
+    let (len, alone) = (piece.len(), last && gathered.is_empty());
+    // A body without a declared length may still be long.
+    let little = declared > 0 && declared < limits::INLINE_COPY_BYTES_MAX as u64;
+    if alone {
+        gathered.push(piece);
+        // Admitted or refused at once.
+        return 0;
+    }
+    if len < limits::PIECE_COPY_BYTES_MAX || little {
+        gathered.push_copy(&piece);
+        return len;
+    }
+    gathered.push(piece);
+    held_bytes(len)
+}
+
+/// Charges `held` bytes more. While there is no room nothing more is read, so that TCP holds the sender back.
+async fn wait_for_room(
+    core: &Rc<Core>,
+    receiver: usize,
+    charge: &mut Charge,
+    held: usize,
+) -> Result<(), Rejection> {
+    if held == 0 || charge.try_grow(held) {
+        return Ok(());
+    }
+    let give_up_at = clock::now() + core.wait_for_room_max(receiver, None);
+    loop {
+        core.room(receiver).await;
+        if charge.try_grow(held) {
+            return Ok(());
+        }
+        if clock::now() >= give_up_at {
+            return Err(memory_full());
+        }
+    }
+}
+
+fn too_large(bytes_max: usize) -> Rejection {
+    let message = format!("request body is larger than the receiver's limit of {bytes_max} bytes");
+    Rejection::new(RejectReason::TooLarge, Code::RESOURCE_EXHAUSTED, message)
+}
+
+fn cut_off(error: &hyper::Error) -> Rejection {
+    Rejection::new(RejectReason::BodyCutOff, Code::INVALID_ARGUMENT, format!("request body: {error}"))
+}

@@ -1,0 +1,140 @@
+//! The head of an OTLP/HTTP request: whether its body may come, and how it is to be read. OTLP specification, OTLP/HTTP.
+
+use std::borrow::Cow;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode, request};
+
+use super::super::call::Rejection;
+use super::super::shared::ReceiverShared;
+use crate::config::HttpConfig;
+use crate::encoding::{Encoding, HTTP_ACCEPT};
+use crate::grpc::Code;
+use crate::otlp::Signal;
+use crate::stats::RejectReason;
+
+/// The encoding of a request's message, and of the answer to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `application/x-protobuf`.
+    Protobuf,
+    /// `application/json`.
+    Json,
+}
+
+impl Format {
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            Self::Json => "application/json",
+        }
+    }
+
+    /// What a `Content-Type` says, whatever its parameters; `None` for any other type.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        [Self::Protobuf, Self::Json]
+            .into_iter()
+            .find(|format| essence.eq_ignore_ascii_case(format.content_type()))
+    }
+
+    /// The format of an answer to whoever has sent these headers: JSON, which a person can read, where they name none.
+    pub(super) fn of_answer(headers: &HeaderMap) -> Self {
+        Self::of(headers).unwrap_or(Self::Json)
+    }
+}
+
+/// A request whose body may come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) signal: Signal,
+    pub(super) format: Format,
+    pub(super) encoding: Option<Encoding>,
+}
+
+/// Judges the head of a request to `receiver`.
+pub(super) fn judge(
+    receiver: &ReceiverShared,
+    http: &HttpConfig,
+    parts: &request::Parts,
+) -> Result<Head, Rejection> {
+    let path = parts.uri.path();
+    let signal = Signal::ALL.into_iter().zip(&http.paths).find(|(_, served)| *served == path);
+    let Some((signal, _)) = signal else {
+        let message = format!("{} is not served here; {} is", shortened(path), http.paths.join(", "));
+        return Err(with_status(
+            RejectReason::UnknownPath,
+            Code::UNIMPLEMENTED,
+            StatusCode::NOT_FOUND,
+            message,
+        ));
+    };
+    if parts.method != Method::POST {
+        let message =
+            format!("{} is not allowed; OTLP/HTTP requests are POST", shortened(parts.method.as_str()));
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Err(with_status(RejectReason::Method, Code::UNIMPLEMENTED, status, message));
+    }
+    if receiver.routes(signal).is_empty() {
+        return Err(Rejection::unserved(signal));
+    }
+    let Some(format) = Format::of(&parts.headers) else {
+        let message = "content-type must be application/x-protobuf or application/json";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(with_status(RejectReason::ContentType, Code::INVALID_ARGUMENT, status, message));
+    };
+    let encoding = encoding(http, &parts.headers)?;
+    Ok(Head { signal, format, encoding })
+}
+
+fn encoding(http: &HttpConfig, headers: &HeaderMap) -> Result<Option<Encoding>, Rejection> {
+    let mut named = headers.get_all(CONTENT_ENCODING).iter();
+    let Some(value) = named.next() else { return Ok(None) };
+    let name = value.to_str().unwrap_or("?").trim().to_ascii_lowercase();
+    let refused = || {
+        let message = format!(
+            "content-encoding {:?} is not supported; use one of {}",
+            shortened(&name),
+            supported(http)
+        );
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Err(with_status(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, status, message))
+    };
+    if named.next().is_some() {
+        return refused();
+    }
+    match Encoding::from_http(name.as_bytes()) {
+        Ok(None) => Ok(None),
+        Ok(Some(encoding)) if http.encodings.is_empty() || http.encodings.contains(&name) => {
+            Ok(Some(encoding))
+        }
+        _ => refused(),
+    }
+}
+
+/// The names of the encodings that are taken, for `Accept-Encoding` of a refusal (RFC 9110 section 15.5.16).
+pub(super) fn supported(http: &HttpConfig) -> Cow<'static, str> {
+    if http.encodings.is_empty() {
+        return HTTP_ACCEPT.into();
+    }
+    let named: Vec<&str> =
+        http.encodings.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    if named.is_empty() { "identity".into() } else { named.join(", ").into() }
+}
+
+/// So much of what a sender says is repeated to it, in characters.
+const SAID_CHARS_MAX: usize = 128;
+
+fn shortened(text: &str) -> String {
+    text.chars().take(SAID_CHARS_MAX).collect()
+}
+
+fn with_status(
+    reason: RejectReason,
+    code: Code,
+    status: StatusCode,
+    message: impl Into<String>,
+) -> Rejection {
+    Rejection { http: Some(status), ..Rejection::new(reason, code, message) }
+}

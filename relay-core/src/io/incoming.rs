@@ -1,0 +1,40 @@
+//! A new connection of a sender: from its socket to the protocol that it speaks.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use super::core::Core;
+use super::http::{self, Preface};
+use super::{connection, listener};
+
+/// Serves `stream` for the receiver of this number until it ends.
+pub(crate) async fn serve(core: Rc<Core>, receiver: usize, mut stream: TcpStream) {
+    let _open = OpenConnection(Rc::clone(&core));
+    let Some(config) = core.receiver(receiver).map(|receiver| &receiver.config) else { return };
+    if let Err(error) = listener::tune(&stream) {
+        tracing::debug!(%error, "a new connection is gone already");
+        return;
+    }
+    if config.http.is_none() {
+        return connection::serve(core, receiver, stream, Bytes::new()).await;
+    }
+    match http::sniff(&mut stream).await {
+        Ok(Preface::Http2(first)) if config.grpc => {
+            connection::serve(Rc::clone(&core), receiver, stream, first).await;
+        }
+        Ok(preface) => http::serve(Rc::clone(&core), receiver, stream, preface).await,
+        // A sender that goes away is not an event (health probes do so all day).
+        Err(error) => tracing::debug!(%error, "connection of a sender ended"),
+    }
+}
+
+/// Counts a connection while it is open; also when its task panics.
+struct OpenConnection(Rc<Core>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
+}
