@@ -12,7 +12,7 @@ from process import Failed
 DATA = ("sum", "gauge", "histogram", "exponentialHistogram", "summary")
 # What an SDK decides by itself: a span's flags say whether its parent was remote; a metric is given the time of its collection.
 ITS_OWN = {"traces": ("flags",), "metrics": ("startTimeUnixNano", "timeUnixNano"), "logs": ()}
-SHOWN_CHARACTERS = 2000
+SHOWN_CHARACTERS = 1200
 
 
 def items_in(signal, request):
