@@ -135,7 +135,7 @@ def agent(stage, collector, certificates, server=None, onward=None, signals=SIGN
                 "processors": ["memory_limiter"] + ["batch"] * (signal != "profiles"),
                 "exporters": [ONWARD[security]],
             }
-    behind = {security: local(collector.ports[security]) for security in SECURITIES}
+    behind = {security: local(collector.ports[security]) for security in ONWARD}
     exporters = {
         ONWARD["plain"]: {"endpoint": behind["plain"], "compression": "none", **certificates.of_client("plain")},
         # gzip, the default.
