@@ -15,7 +15,7 @@ import traceback
 
 import process
 from process import Failed
-from scenarios import bad_input, clients, figures, outage, profiled, replayed, shown, shutdown, tls
+from scenarios import bad_http, bad_input, clients, figures, outage, profiled, replayed, shown, shutdown, tls
 from stage import Stage
 from table import HEADINGS, Row, render
 
@@ -40,6 +40,7 @@ SCENARIOS = {
     "reconnects": replayed.reconnects,
     "shutdown": shutdown.under_load,
     "bad-input": bad_input.refused,
+    "bad-http": bad_http.refused,
     "tls-refused": tls.refused,
     "tls-rotation": tls.rotation,
     "tls-upstream": tls.upstream,

@@ -73,11 +73,12 @@ class Stage:
     # relayd
 
     def relayd(self, upstream_port, name="relayd", exporter=None, memory_mib=256, core=None):
-        """relayd as deploy/agent.yaml has it, with the addresses of this stage over it; `exporter` adds keys to the exporter. The
-        memory limit is far from what a scenario needs, or, with None, the file's own."""
-        ports = {"grpc": free_port(), "metrics": free_port(), "health": free_port()}
+        """relayd as deploy/agent.yaml has it, with the addresses of this stage over it, HTTP too; `exporter` adds keys to the
+        exporter. The memory limit is far from what a scenario needs, or, with None, the file's own."""
+        ports = {key: free_port() for key in ("grpc", "http", "metrics", "health")}
+        protocols = {protocol: {"endpoint": local(ports[protocol])} for protocol in ("grpc", "http")}
         overlay = {
-            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": local(ports["grpc"])}}}},
+            "receivers": {"otlp": {"protocols": protocols}},
             "exporters": {"otlp_grpc": {"endpoint": local(upstream_port), **(exporter or {})}},
             "extensions": {"health_check": {"endpoint": local(ports["health"])}},
             "service": {"telemetry": prometheus_on(ports["metrics"])},
@@ -87,8 +88,8 @@ class Stage:
         config = self.write_config(f"{name}.yaml", overlay)
         started = self.start(name, "relayd", "--config", AGENT_CONFIG, "--config", config, core=core)
         started.ports = ports
-        started.wait_listening(ports["grpc"])
-        started.wait_listening(ports["metrics"])
+        for key in ("grpc", "http", "metrics"):
+            started.wait_listening(ports[key])
         wait_until(lambda: _is_ok(f"http://{local(ports['health'])}/"), 10, f"{name} to be healthy")
         return started
 
