@@ -38,8 +38,12 @@ pub struct ReceiverConfig {
     pub message_bytes_max: usize,
     /// Concurrent calls per connection (`max_concurrent_streams`). Default 256.
     pub streams_max: u32,
-    /// Age after which a connection is asked to go (GOAWAY), so that clients spread anew. Default never.
+    /// Age after which a gRPC connection is asked to go (GOAWAY), so that clients spread anew. Default never.
     pub connection_age_max: Option<Duration>,
+    /// Time that its calls then have before it is closed (`max_connection_age_grace`). Default any.
+    pub connection_age_grace: Option<Duration>,
+    /// Time without a call after which a gRPC connection is asked to go (`max_connection_idle`). Default any.
+    pub connection_idle_max: Option<Duration>,
 }
 
 impl ReceiverConfig {
@@ -55,6 +59,8 @@ impl ReceiverConfig {
             message_bytes_max: limits::RECEIVE_MESSAGE_BYTES_MAX,
             streams_max: limits::STREAMS_PER_CONNECTION_MAX,
             connection_age_max: None,
+            connection_age_grace: None,
+            connection_idle_max: None,
         }
     }
 }
@@ -237,6 +243,10 @@ pub struct GrpcConfig {
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.
     pub headers: Vec<(String, String)>,
+    /// `:authority`, instead of the endpoint's; where the server's certificate has another name than that, say so in `tls`.
+    pub authority: Option<String>,
+    /// `user-agent`, instead of this crate's.
+    pub user_agent: Option<String>,
     /// Compression of requests (`compression`), one that has a name in gRPC. Default none, unlike the Collector's gzip
     /// (`docs/decisions/0002`).
     pub compression: Compression,
@@ -252,6 +262,8 @@ impl GrpcConfig {
             tls: None,
             timeout: limits::UPSTREAM_TIMEOUT,
             headers: Vec::new(),
+            authority: None,
+            user_agent: None,
             compression: Compression::None,
             retry: RetryPolicy::default(),
         }

@@ -37,7 +37,7 @@ fn call(packed: &[u8], encoding: &str) -> RawRequest {
 }
 
 fn send(relay: &RelayHandle, calls: Vec<RawRequest>) -> Vec<RawResponse> {
-    exchange(relay.listening_on()[0], calls).into_iter().map(Result::unwrap).collect()
+    exchange(support::endpoint(relay), calls).into_iter().map(Result::unwrap).collect()
 }
 
 /// What goes out is what came in, alone, with its encoding; plain requests beside it are batched and counted as ever.
@@ -49,7 +49,7 @@ fn a_compressed_request_goes_on_as_it_came() {
     let plain = || RawRequest::export(vec![grpc_message(&encoded(5, 3))]);
     let calls = vec![plain(), call(&small, "gzip"), plain(), call(&large, "gzip")];
     assert!(send(&relay, calls).iter().all(|answer| answer.grpc_status() == Some(0)));
-    let over_http = Http1::connect(relay.listening_on()[0]).request(
+    let over_http = Http1::connect(support::endpoint(&relay)).request(
         "POST",
         "/v1/traces",
         &[("content-type", "application/x-protobuf"), ("content-encoding", "gzip")],
@@ -109,7 +109,7 @@ fn every_upstream_must_allow_it() {
     send(&relay, vec![call(&packed(Compression::GZIP, 3, 1), "gzip")]);
     let lz4 = packed(Compression::Lz4, 4, 1);
     let headers = [("content-type", "application/x-protobuf"), ("content-encoding", "lz4")];
-    let answer = Http1::connect(relay.listening_on()[0]).request("POST", "/v1/traces", &headers, &lz4);
+    let answer = Http1::connect(support::endpoint(&relay)).request("POST", "/v1/traces", &headers, &lz4);
     assert_eq!(answer.status, 200);
     let stats = drain(relay, SOON);
     assert_eq!((settled(&stats).delivered, stats.upstreams[0].unopened.enqueued), (7, 0));

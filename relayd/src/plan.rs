@@ -9,7 +9,6 @@ use relay_core::config::{
     UpstreamConfig,
 };
 use relay_core::limits as core_limits;
-use relay_core::upstream::Endpoint;
 
 use crate::config::{
     self, Address, Batch, Config, Exporter, ExporterKind, OtlpExporter, Pipeline, QueueBatch, SendingQueue,
@@ -18,6 +17,7 @@ use crate::config::{
 use crate::limits::CALL_TIMEOUT_NONE;
 
 mod receivers;
+mod tls;
 
 /// What relay-core is told.
 #[derive(Debug)]
@@ -182,13 +182,16 @@ fn otlp_upstream(
     processor: Option<&Batch>,
     notices: &mut Vec<String>,
 ) -> Result<UpstreamConfig, Vec<String>> {
-    let Address::Tcp(address) = &otlp.endpoint else {
-        return Err(vec![format!("exporters.{name}: unix sockets are not sent to yet")]);
-    };
-    if otlp.tls.is_some() || otlp.auth.is_some() {
-        return Err(vec![format!("exporters.{name}: TLS and authentication are not sent yet")]);
+    if otlp.auth.is_some() {
+        return Err(vec![format!("exporters.{name}: authentication is not sent yet")]);
     }
-    let endpoint = Endpoint::Tcp { host: address.host.clone(), port: address.port };
+    if otlp.keepalive.is_some() {
+        notices.push(format!(
+            "exporters.{name}: no HTTP/2 pings are sent for keepalive; TCP finds a dead upstream within {} s",
+            core_limits::UPSTREAM_SILENCE_MAX.as_secs()
+        ));
+    }
+    let endpoint = tls::endpoint(&otlp.endpoint);
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let mut grpc = GrpcConfig::new(endpoint);
     grpc.timeout = otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE);
@@ -197,8 +200,13 @@ fn otlp_upstream(
         config::Compression::None => Compression::None,
         config::Compression::Gzip => Compression::GZIP,
         config::Compression::Zstd => Compression::ZSTD,
-        other => return Err(vec![format!("exporters.{name}: {other:?} is not sent yet")]),
+        // gRPC's snappy is the framed one.
+        config::Compression::Snappy => Compression::SnappyFramed,
+        other => return Err(vec![format!("exporters.{name}.compression: gRPC has no {other:?}")]),
     };
+    grpc.tls = otlp.tls.as_ref().map(|tls| Box::new(tls::client(tls)));
+    grpc.authority.clone_from(&otlp.authority);
+    grpc.user_agent.clone_from(&otlp.user_agent);
     grpc.retry = otlp.retry;
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
     upstream.destination = Destination::Grpc(grpc);

@@ -50,7 +50,8 @@ pub(crate) struct Template {
 impl Template {
     /// For calls with requests of `signal`; `unopened` says that some of them are encoded as they came.
     pub(crate) fn new(config: &GrpcConfig, signal: Signal, unopened: bool) -> Result<Self, TemplateError> {
-        let authority = config.endpoint.authority();
+        let authority = config.authority.clone().unwrap_or_else(|| config.endpoint.authority());
+        let user_agent = config.user_agent.as_deref().unwrap_or(USER_AGENT_VALUE);
         if Authority::try_from(authority.as_str()).is_err() {
             return Err(TemplateError::Authority(authority));
         }
@@ -60,7 +61,7 @@ impl Template {
             (":authority", &authority),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
-            ("user-agent", USER_AGENT_VALUE),
+            ("user-agent", user_agent),
             ("grpc-timeout", &timeout),
         ];
         let encoding = config.compression.grpc_name();
