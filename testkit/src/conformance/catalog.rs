@@ -195,3 +195,17 @@ pub const ITEMS: [Item; 66] = [
 pub fn find(id: &str) -> Option<&'static Item> {
     ITEMS.iter().find(|item| item.id.eq_ignore_ascii_case(id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_whole_and_in_order() {
+        let ids: Vec<String> = ITEMS.iter().map(|item| item.id.to_owned()).collect();
+        let family =
+            |letter: char, count: usize| (1..=count).map(move |number| format!("{letter}{number:02}"));
+        let expected = family('G', 16).chain(family('H', 16)).chain(family('J', 8)).chain(family('X', 26));
+        assert_eq!(ids, expected.collect::<Vec<_>>());
+    }
+}
