@@ -87,7 +87,7 @@ pub const ITEMS: [Item; 66] = [
         "with --has wait-for-result also what the upstream says",
     ),
     item("G15", Stated, "100 calls side by side on one connection", ""),
-    item("G16", Must, "unknown fields do no harm, and are forwarded", ANY_UPSTREAM),
+    item("G16", Stated, "unknown fields do no harm, and are forwarded", ANY_UPSTREAM),
     item("H01", Stated, "POST to /v1/traces, /v1/metrics, /v1/logs (and profiles); GET is 405", ""),
     item("H02", Must, "application/x-protobuf and application/json, the answer in the request's type", ""),
     item("H03", Should, "both encodings on one port", ""),
