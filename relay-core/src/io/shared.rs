@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::export::{Template, TemplateError};
+use super::http_export::HttpTemplate;
 use super::transcode::Transcoder;
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
-use crate::config::{BatchSink, Destination, GrpcConfig, QueueLimit, ReceiverConfig, UpstreamConfig};
+use crate::config::{
+    BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, QueueLimit, ReceiverConfig, UpstreamConfig,
+};
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Lanes};
@@ -85,6 +88,7 @@ impl ReceiverShared {
 #[derive(Clone)]
 pub(crate) enum RouteConfig {
     Grpc(Box<(GrpcConfig, Template)>),
+    Http(Box<(HttpUpstreamConfig, HttpTemplate)>),
     Sink(Arc<dyn BatchSink>),
 }
 
@@ -92,6 +96,7 @@ impl std::fmt::Debug for RouteConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Grpc(grpc) => grpc.0.fmt(f),
+            Self::Http(http) => http.0.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
@@ -127,6 +132,10 @@ impl UpstreamShared {
         let route = match &config.destination {
             Destination::Grpc(grpc) => {
                 RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal)?)))
+            }
+            Destination::Http(http) => {
+                let template = HttpTemplate::new(http, |name| std::env::var(name).ok())?;
+                RouteConfig::Http(Box::new(((**http).clone(), template)))
             }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
