@@ -29,6 +29,11 @@ pub async fn run(options: &Options, mut told: impl FnMut(&Row)) -> io::Result<Ve
     let mut chosen = chosen(options)?;
     chosen.sort_by_key(|item| item.id == LAST);
     let world = World::start(options, features)?;
+    for protocol in world.warm_up().await {
+        eprintln!(
+            "otlp-conformance: nothing has come to the {protocol} upstream yet; is the system configured for it?"
+        );
+    }
     let began = Instant::now();
     let mut rows = Vec::with_capacity(chosen.len());
     for item in chosen {

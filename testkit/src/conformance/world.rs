@@ -31,6 +31,8 @@ pub(super) const THROUGH: Duration = Duration::from_secs(8);
 pub(super) const QUIET: Duration = Duration::from_millis(2_500);
 /// Pause between two requests that shall not share a batch.
 pub(super) const APART: Duration = Duration::from_millis(350);
+/// How long the system may take to find its upstreams, which listen only since the suite runs.
+const WARM_UP_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long the receiver may still be busy with what an earlier item did.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -76,6 +78,19 @@ impl World {
 
     pub(super) fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Lets the system find its upstreams: names those that nothing came to in the time that a client may take to dial again.
+    pub(super) async fn warm_up(&self) -> Vec<&'static str> {
+        let mark = self.mark("warm-up");
+        let missing = || self.upstreams().filter(|upstream| upstream.distinct(&mark) == 0);
+        let give_up = tokio::time::Instant::now() + WARM_UP_TIME_MAX;
+        while missing().next().is_some() && tokio::time::Instant::now() < give_up {
+            // What is wrong with the receiver is the items' to say.
+            drop(self.feed(&mark, 1).await);
+            wait_until(Duration::from_millis(500), || missing().next().is_none()).await;
+        }
+        missing().map(|upstream| upstream.protocol.name()).collect()
     }
 
     /// Between items: upstreams listen and accept; what they held is dropped.

@@ -50,8 +50,8 @@ pub enum HttpReply {
     NeverAnswer,
     /// Closes the connection without an answer.
     Close,
-    /// Begins a response of this status, and resets the connection in the middle of its body.
-    ResetMidAnswer(u16),
+    /// Writes these bytes as they are and resets the connection.
+    ResetAfter(Bytes),
     /// A response of this status whose body goes on until the peer closes or so many bytes are sent, and then breaks off.
     Endless {
         /// HTTP status.

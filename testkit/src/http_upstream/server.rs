@@ -165,9 +165,8 @@ async fn reply(writer: &mut OwnedWriteHalf, mut reply: HttpReply) -> io::Result<
         }
         HttpReply::NeverAnswer => std::future::pending().await,
         HttpReply::Close => Ok(false),
-        HttpReply::ResetMidAnswer(status) => {
-            let begun = format!("HTTP/1.1 {status} scripted\r\ncontent-length: 1000\r\n\r\nhalf");
-            writer.write_all(begun.as_bytes()).await?;
+        HttpReply::ResetAfter(begun) => {
+            writer.write_all(&begun).await?;
             // So that the reset does not overtake what was written.
             tokio::time::sleep(Duration::from_millis(20)).await;
             socket2::SockRef::from(writer.as_ref()).set_linger(Some(Duration::ZERO))?;

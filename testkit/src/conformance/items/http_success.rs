@@ -144,7 +144,7 @@ fn is_plain_success(content_type: &str, body: &[u8]) -> bool {
 }
 
 pub(super) async fn h07_success(world: &World) -> Seen {
-    let mut seen = Vec::new();
+    let (mut seen, mut wrong) = (Vec::new(), Vec::new());
     for content_type in [PROTOBUF, JSON] {
         let mark = world.mark("H07");
         let body = if content_type == JSON {
@@ -154,11 +154,12 @@ pub(super) async fn h07_success(world: &World) -> Seen {
         };
         let answer = world.post("/v1/traces", content_type, body).await?;
         expect_status(content_type, &answer, 200)?;
-        demand(is_plain_success(content_type, &answer.body), || {
-            format!("{content_type}: the body {:?} is no plain success", &answer.body)
-        })?;
+        if !is_plain_success(content_type, &answer.body) {
+            wrong.push(format!("{content_type}: {:?} has a partial_success or cannot be read", &answer.body));
+        }
         seen.push(format!("{content_type}: 200 {:?}", &answer.body));
     }
+    demand(wrong.is_empty(), || wrong.join(", "))?;
     Ok(seen.join(", "))
 }
 

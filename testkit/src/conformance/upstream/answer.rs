@@ -35,8 +35,10 @@ pub(in super::super) enum Answer {
     Refuse,
     /// Partial success.
     Partial { rejected: i64, message: String },
-    /// The connection breaks in the middle of the answer (HTTP), or nothing (gRPC: whoever asks restarts the upstream).
-    Break,
+    /// The connection is closed without an answer (gRPC: whoever asks restarts the upstream).
+    Close,
+    /// The connection is reset within the head of the answer (gRPC: as `Close`).
+    Reset,
     /// A success whose message is larger than 4 MiB.
     Huge,
 }
@@ -54,7 +56,7 @@ impl Answer {
             Self::Partial { rejected, message } => {
                 Reply::PartialSuccess { rejected_spans: rejected, message }
             }
-            Self::Break => Reply::NeverAnswer,
+            Self::Close | Self::Reset => Reply::NeverAnswer,
             Self::Huge => Reply::PartialSuccess { rejected_spans: 0, message: "x".repeat(HUGE_BYTES) },
         }
     }
@@ -77,7 +79,8 @@ impl Answer {
                 let response = ExportTraceServiceResponse { partial_success: Some(partial) };
                 HttpReply::answer(200, &[], response.encode_to_vec().into())
             }
-            Self::Break => HttpReply::ResetMidAnswer(200),
+            Self::Close => HttpReply::Close,
+            Self::Reset => HttpReply::ResetAfter(Bytes::from_static(b"HTTP/1.1 20")),
             Self::Huge => HttpReply::Endless { status: 200, bytes_max: HUGE_BYTES },
         }
     }
