@@ -14,6 +14,8 @@ pub enum Level {
     May,
     /// Said without such a word: a port, a path, the shape of the protocol.
     Stated,
+    /// An explanation, or of programs that choose to do it: not offering it passes.
+    Note,
 }
 
 impl Level {
@@ -25,6 +27,7 @@ impl Level {
             Self::Should => "SHOULD",
             Self::May => "MAY",
             Self::Stated => "stated",
+            Self::Note => "note",
         }
     }
 }
@@ -46,7 +49,7 @@ const fn item(id: &'static str, level: Level, title: &'static str, depends_on: &
     Item { id, level, title, depends_on }
 }
 
-use Level::{May, Must, Should, Stated};
+use Level::{May, Must, Note, Should, Stated};
 
 const ANY_UPSTREAM: &str = "an upstream";
 const LIMIT: &str = "--has limit=BYTES, if the receiver's limit is not 64 MiB";
@@ -178,7 +181,7 @@ pub const ITEMS: [Item; 66] = [
         "parallel HTTP requests, their number configurable",
         "--upstream-http; the number: --has parallel=N",
     ),
-    item("X25", Stated, "duplicates rather than loss on reconnect", RETRIES),
+    item("X25", Note, "duplicates rather than loss on reconnect", RETRIES),
     item(
         "X26",
         Stated,

@@ -34,7 +34,7 @@ pub struct Options {
     /// What the system is configured to do; see below. May be repeated.
     #[arg(long, value_name = "FEATURE")]
     pub has: Vec<String>,
-    /// Name of a feature that the system does not offer: MAY items that need it pass, SHOULD items fail, others are skipped.
+    /// Name of a feature that the system does not offer: MAY items and notes that need it pass, SHOULD items fail, others are skipped.
     #[arg(long, value_name = "FEATURE")]
     pub lacks: Vec<String>,
     /// Try these items alone.

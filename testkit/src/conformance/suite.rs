@@ -86,7 +86,7 @@ fn lacking(item: &Item, features: &Features) -> Option<Verdict> {
     };
     let feature = features.lacking.iter().find(needs)?;
     Some(match item.level {
-        Level::May => Verdict::Pass(format!("not offered: {feature}")),
+        Level::May | Level::Note => Verdict::Pass(format!("not offered: {feature}")),
         Level::Should => Verdict::Fail(format!("not offered: {feature}")),
         Level::Must | Level::Stated => Verdict::Skip(format!("not offered: {feature}")),
     })

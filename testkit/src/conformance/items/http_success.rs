@@ -104,6 +104,7 @@ pub(super) async fn h03_one_port(world: &World) -> Seen {
 
 pub(super) async fn h04_grpc_too(world: &World) -> Seen {
     let addr = world.receiver(Protocol::Http)?;
+    drop(world.connect_http().await?);
     let message = payload::one(Signal::Traces, &world.mark("H04"), world.number());
     let request = RawRequest::export(vec![grpc_message(&message)]);
     let response = match connect_grpc(addr).await {
