@@ -69,9 +69,9 @@ def upstreams(ports, *kinds):
 
 
 def both_exporters(ports):
-    queue = {"sending_queue": {"num_consumers": 3, "queue_size": 1000}}
+    queue = {"sending_queue": {"num_consumers": 4, "queue_size": 1000}}
     exporters = {"otlp_grpc": grpc_exporter(ports, **queue), "otlp_http": http_exporter(ports, **queue)}
-    told = upstreams(ports, "grpc", "http") + ["--has", "parallel=3", "--has", "pid=PID", "--lacks", "env-headers"]
+    told = upstreams(ports, "grpc", "http") + ["--has", "parallel=4", "--has", "pid=PID", "--lacks", "env-headers"]
     told += ["--has", f"metrics={local(ports['metrics'])}/metrics"]
     return configuration(receiver(ports), exporters, ports["metrics"]), told
 
@@ -120,7 +120,7 @@ def default_ports(ports):
 
 RESULTS = "G09 G10 G14 H08 H12 H13"
 RUNS = [
-    Run("exporters", "`otlp_grpc` and `otlp_http` exporters in every pipeline, 3 consumers each", both_exporters, excepted="X02"),
+    Run("exporters", "`otlp_grpc` and `otlp_http` exporters in every pipeline, 4 consumers each", both_exporters, excepted="X02"),
     Run("results", "an `otlp_grpc` exporter without queue and retry: the sender waits for the upstream", waits_for_result, RESULTS),
     Run("limits", "`max_recv_msg_size_mib: 1`, `max_request_body_size: 1048576`", small_limits, "G04 G05 G06 H06 H09"),
     Run("requests", "`sending_queue.batch` with `sizer: bytes`, `max_size: 1048576`", small_requests, "X02"),
@@ -131,7 +131,7 @@ RUNS = [
 
 
 def one(run, system, programs, out):
-    """The suite's report on one system in one configuration; None where the machine does not let it run."""
+    """The suite's report on one system in one configuration; None where it could not be run, which is said."""
     stage = Stage(f"{system}-{run.name}", out, programs)
     ports = {name: free_port() for name in ("grpc", "http", "metrics", "upstream_grpc", "upstream_http", "upstream_tls")}
     content, told = run.configure(ports)
@@ -156,9 +156,9 @@ def one(run, system, programs, out):
             raise Failed(f"otlp-conformance ended with {ended.returncode}")
         with open(stage.path("report.json"), encoding="utf-8") as report:
             return {"run": run.name, **json.load(report)}
-    except (Failed, subprocess.TimeoutExpired):
-        print(stage.tails(), flush=True)
-        raise
+    except (Failed, subprocess.TimeoutExpired) as failure:
+        print(f"{system}, {run.name}: not run: {failure}\n{stage.tails()}", flush=True)
+        return None
     finally:
         stage.end()
 

@@ -184,7 +184,7 @@ pub const ITEMS: [Item; 66] = [
     item("X25", Note, "duplicates rather than loss on reconnect", RETRIES),
     item(
         "X26",
-        Stated,
+        Note,
         "header values from the environment, percent-decoded",
         "--has env-headers and an upstream",
     ),

@@ -8,7 +8,7 @@ use crate::conformance::verdict::{Miss, Seen, demand, skip};
 use crate::conformance::world::{APART, THROUGH, World, at_each};
 
 /// The most requests in flight that the suite can see: each is held until the last was fed, and exporters give up after 5 s.
-const PARALLEL_MAX: usize = 8;
+const PARALLEL_MAX: usize = 4;
 
 pub(super) async fn x01_in_flight(world: &World) -> Seen {
     in_flight(world, world.upstream_of(Protocol::Grpc)?, "X01").await
@@ -25,7 +25,8 @@ async fn in_flight(world: &World, upstream: &Upstream, item: &str) -> Seen {
     if wanted > PARALLEL_MAX {
         return skip(format!("the suite can see at most {PARALLEL_MAX} in flight"));
     }
-    let count = wanted + 2;
+    // More than twice as many: a system may share them out between threads.
+    let count = 2 * wanted + 2;
     let held = APART * u32::try_from(count).unwrap_or(u32::MAX) + Duration::from_millis(700);
     let marks = world.mark_start(item);
     upstream.script(&marks, Vec::new(), Answer::AcceptAfter(held));
@@ -40,7 +41,9 @@ async fn in_flight(world: &World, upstream: &Upstream, item: &str) -> Seen {
     demand(arrived == count, || format!("{arrived} of {count} requests came"))?;
     match configured {
         Some(number) => {
-            demand(most == number, || format!("configured to {number}, {most} were in flight"))?;
+            demand(most <= number && most * 2 > number, || {
+                format!("configured to {number}, {most} were in flight")
+            })?;
             Ok(format!("configured to {number}, {most} in flight over {connections} connections"))
         }
         None => {

@@ -1,5 +1,6 @@
 //! What an OTLP/gRPC receiver has to refuse, and how.
 
+use super::grpc_success::status_words;
 use crate::collector::Signal;
 use crate::conformance::payload;
 use crate::conformance::upstream::Answer;
@@ -38,12 +39,7 @@ pub(super) async fn g04_bomb(world: &World) -> Seen {
         format!("{} bytes that inflate to {inflated} were taken", packed.len())
     })?;
     nothing_arrived(world, &mark).await?;
-    Ok(format!(
-        "{} bytes that inflate to {inflated}: status {:?} {}",
-        packed.len(),
-        response.grpc_status(),
-        response.grpc_message()
-    ))
+    Ok(format!("{} bytes that inflate to {inflated}: {}", packed.len(), status_words(&response)))
 }
 
 pub(super) async fn g06_over_limit(world: &World) -> Seen {
@@ -57,7 +53,7 @@ pub(super) async fn g06_over_limit(world: &World) -> Seen {
     for (what, request) in requests {
         let response = world.grpc(request).await?;
         demand(response.grpc_status() == Some(RESOURCE_EXHAUSTED), || {
-            format!("{over} bytes, {what}: status {:?} {}", response.grpc_status(), response.grpc_message())
+            format!("{over} bytes, {what}: {}", status_words(&response))
         })?;
         demand(response.retry_delay().is_none(), || format!("{what}: RetryInfo invites to try again"))?;
     }
@@ -71,13 +67,13 @@ pub(super) async fn g12_garbage(world: &World) -> Seen {
     for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
         for garbage in GARBAGE {
             let response = world.export(signal.grpc_path(), garbage).await?;
-            let (status, text) = (response.grpc_status(), response.grpc_message());
+            let (status, words) = (response.grpc_status(), status_words(&response));
             demand(status != Some(0), || format!("{}: {garbage:02x?} was taken", signal.name()))?;
             demand(status.is_some_and(|code| !RETRYABLE.contains(&code)), || {
-                format!("status {status:?} invites to send it again: {text}")
+                format!("invites to send it again: {words}")
             })?;
             demand(status == Some(INVALID_ARGUMENT), || {
-                format!("cannot be retried, but not INVALID_ARGUMENT: status {status:?} {text}")
+                format!("cannot be retried, but not INVALID_ARGUMENT: {words}")
             })?;
         }
     }

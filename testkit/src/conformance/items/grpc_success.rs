@@ -19,9 +19,16 @@ use crate::wire::put_len_field;
 const UNIMPLEMENTED: i32 = 12;
 
 fn expect_ok(what: &str, response: &RawResponse) -> Result<(), Miss> {
-    demand(response.grpc_status() == Some(0), || {
-        format!("{what}: {:?} {}", response.grpc_status(), response.grpc_message())
-    })
+    demand(response.grpc_status() == Some(0), || format!("{what}: {}", status_words(response)))
+}
+
+/// Name and text of a gRPC status.
+pub(super) fn status_words(response: &RawResponse) -> String {
+    let name = response.grpc_status().map_or_else(
+        || format!("no gRPC status, HTTP {}", response.status),
+        |code| format!("{:?}", tonic::Code::from_i32(code)),
+    );
+    format!("{name} {}", response.grpc_message()).trim_end().to_owned()
 }
 
 pub(super) async fn g01_signals(world: &World) -> Seen {
@@ -43,7 +50,7 @@ pub(super) async fn g01_signals(world: &World) -> Seen {
     }
     let unknown = world.export("/opentelemetry.proto.collector.other.v1.OtherService/Export", b"").await?;
     demand(unknown.grpc_status() == Some(UNIMPLEMENTED), || {
-        format!("an unknown service: {:?} {}", unknown.grpc_status(), unknown.grpc_message())
+        format!("an unknown service: {}", status_words(&unknown))
     })?;
     without.insert(0, "all signals taken, unknown service UNIMPLEMENTED");
     Ok(without.join("; "))
@@ -94,9 +101,9 @@ pub(super) async fn g05_limit(world: &World) -> Seen {
     demand(fits.len() == limit, || format!("the suite cannot make a request of {limit} bytes"))?;
     expect_ok(&format!("{limit} bytes, the limit"), &world.export(EXPORT_PATH, &fits).await?)?;
     let over = payload::sized(&world.mark("G05"), world.number(), limit + 1);
-    let status = world.export(EXPORT_PATH, &over).await?.grpc_status();
-    demand(status != Some(0), || format!("{} bytes taken, the limit is {limit}", over.len()))?;
-    Ok(format!("{limit} bytes taken, one more refused with {status:?}"))
+    let refused = world.export(EXPORT_PATH, &over).await?;
+    demand(refused.grpc_status() != Some(0), || format!("{} bytes taken, the limit is {limit}", over.len()))?;
+    Ok(format!("{limit} bytes taken, one more: {}", status_words(&refused)))
 }
 
 pub(super) async fn g07_empty_response(world: &World) -> Seen {
