@@ -13,7 +13,9 @@
 //! | [`permute`] | the same value with fields in another order and unknown fields between them |
 //! | [`payloads`] | recorded traffic of kube-apiserver, etcd, CRI-O, containerd |
 //! | [`alloc`] | a counting global allocator |
-//! | [`collector`] | a scripted OTLP/gRPC trace collector |
+//! | [`collector`] | a scripted OTLP/gRPC collector of all signals |
+//! | [`http_upstream`] | a scripted HTTP/1.1 server by hand |
+//! | [`conformance`] | the OTLP specification as a suite against a running system |
 //! | [`rpc_status`] | `google.rpc.Status` with `RetryInfo` |
 //! | [`sender`] | an OTLP/gRPC client that behaves |
 //! | [`raw`] | an OTLP/gRPC client that need not behave, on h2 |
@@ -40,7 +42,9 @@
 
 pub mod alloc;
 pub mod collector;
+pub mod conformance;
 pub mod generate;
+pub mod http_upstream;
 mod listener;
 pub mod oracle;
 pub mod otlp_json;

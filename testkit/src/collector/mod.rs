@@ -1,4 +1,4 @@
-//! A scripted OTLP/gRPC trace collector on tonic: what stands behind the relay in tests.
+//! A scripted OTLP/gRPC collector of all signals on tonic: what stands behind the relay in tests.
 //!
 //! It is another implementation of gRPC than the relay's server and client (tonic and hyper against bare h2) and keeps each
 //! message's raw bytes. It must never be lenient: a message prost cannot read is answered as grpc-go answers it.
@@ -18,7 +18,9 @@ mod record;
 mod script;
 mod server;
 mod service;
+mod signal;
 
 pub use record::{Call, Outcome};
 pub use script::{Reply, Script};
 pub use server::{Collector, Options};
+pub use signal::Signal;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tonic::Code;
 
+use super::signal::Signal;
 use crate::oracle::{ExportTraceServiceRequest, span_count};
 
 /// How a call ended.
@@ -24,7 +25,7 @@ pub enum Outcome {
     Refused(Code),
     /// Larger than the collector takes: `RESOURCE_EXHAUSTED`.
     TooLarge,
-    /// Not a trace request to prost: `INTERNAL`, as grpc-go answers.
+    /// Not a request of its signal to prost: `INTERNAL`, as grpc-go answers.
     Unreadable,
 }
 
@@ -39,9 +40,11 @@ impl Outcome {
 /// One call of `Export`.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// Whose `Export` was called.
+    pub signal: Signal,
     /// The message exactly as it came, after decompression.
     pub raw: Bytes,
-    /// The message decoded by prost; empty when it was too large or unreadable.
+    /// The message decoded by prost; empty when it was too large, unreadable, or of another signal than traces.
     pub request: ExportTraceServiceRequest,
     /// The request's headers: `grpc-timeout`, `user-agent`, `grpc-encoding`, `grpc-accept-encoding` and whatever else came.
     pub metadata: http::HeaderMap,
@@ -108,6 +111,14 @@ impl Record {
 
     pub(super) fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
+    }
+
+    /// Drops the messages of calls that have ended; the calls stay, with headers and outcome.
+    pub(super) fn forget_messages(&self) {
+        for call in self.lock().calls.iter_mut().filter(|call| call.outcome != Outcome::Unanswered) {
+            call.raw = Bytes::new();
+            call.request = ExportTraceServiceRequest::default();
+        }
     }
 
     pub(super) fn call_count(&self) -> usize {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use super::record::Call;
 use crate::oracle::ExportTraceServiceRequest;
 
 /// One answer.
@@ -26,7 +27,7 @@ pub enum Reply {
     },
     /// Success with `partial_success` set (OTLP specification, section "Partial Success").
     PartialSuccess {
-        /// `rejected_spans`; 0 with a message is a warning.
+        /// `rejected_spans`, or what the other signals have in its place; 0 with a message is a warning.
         rejected_spans: i64,
         /// `error_message`.
         message: String,
@@ -57,7 +58,7 @@ impl Reply {
     }
 }
 
-type ReplyFn = dyn Fn(&ExportTraceServiceRequest, u64) -> Reply + Send + Sync;
+type ReplyFn = dyn Fn(&Call, u64) -> Reply + Send + Sync;
 
 /// Decides each call's reply. Calls are numbered from 0 in order of arrival and over restarts; calls whose message is too large or
 /// unreadable have no number of their own in the script, because they never get as far.
@@ -80,13 +81,13 @@ impl Script {
     /// Every call gets the same reply.
     #[must_use]
     pub fn always(reply: Reply) -> Self {
-        Self::by(move |_, _| reply.clone())
+        Self::by_call(move |_, _| reply.clone())
     }
 
     /// The first calls get `replies` in turn, all later ones `then`.
     #[must_use]
     pub fn sequence(replies: Vec<Reply>, then: Reply) -> Self {
-        Self::by(move |_, call_number| {
+        Self::by_call(move |_, call_number| {
             let index = usize::try_from(call_number).unwrap_or(usize::MAX);
             replies.get(index).unwrap_or(&then).clone()
         })
@@ -94,12 +95,18 @@ impl Script {
 
     /// Decided by a closure from the request and the number of the call: for poison markers and the like.
     pub fn by(decide: impl Fn(&ExportTraceServiceRequest, u64) -> Reply + Send + Sync + 'static) -> Self {
+        Self::by_call(move |call, call_number| decide(&call.request, call_number))
+    }
+
+    /// Decided by a closure from all that is known of the call (its outcome is still open) and its number: for signals other than
+    /// traces, and for what depends on headers or bytes.
+    pub fn by_call(decide: impl Fn(&Call, u64) -> Reply + Send + Sync + 'static) -> Self {
         Self(Arc::new(decide))
     }
 
-    /// The reply to `request` as call `call_number`.
+    /// The reply to `call` as call `call_number`.
     #[must_use]
-    pub fn reply(&self, request: &ExportTraceServiceRequest, call_number: u64) -> Reply {
-        (self.0)(request, call_number)
+    pub fn reply(&self, call: &Call, call_number: u64) -> Reply {
+        (self.0)(call, call_number)
     }
 }

@@ -13,7 +13,7 @@ use tonic::transport::server::TcpIncoming;
 
 use super::record::{Call, Record};
 use super::script::Script;
-use super::service::TraceService;
+use super::service::ExportService;
 use crate::oracle::{FlatSpan, flatten_all};
 
 /// How the collector listens.
@@ -96,7 +96,7 @@ impl Collector {
         if self.running.is_some() {
             return;
         }
-        let service = TraceService {
+        let service = ExportService {
             record: Arc::clone(&self.record),
             script: Arc::clone(&self.script),
             recv_bytes_max: self.options.recv_bytes_max,
@@ -136,6 +136,11 @@ impl Collector {
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.record.calls()
+    }
+
+    /// Empties the messages of all calls that have ended, so that a long run does not hold all that ever came.
+    pub fn forget_messages(&self) {
+        self.record.forget_messages();
     }
 
     /// The number of calls so far.
@@ -182,7 +187,7 @@ type Listening = mpsc::SyncSender<std::io::Result<SocketAddr>>;
 fn run(
     listen: SocketAddr,
     streams_max: Option<u32>,
-    service: TraceService,
+    service: ExportService,
     listening: &Listening,
     stop: oneshot::Receiver<bool>,
 ) {
@@ -199,8 +204,7 @@ fn run(
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20)
             .max_concurrent_streams(streams_max)
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming, async { drop(drained.await) });
+            .serve_with_incoming_shutdown(service, incoming, async { drop(drained.await) });
         let mut server = std::pin::pin!(server);
         tokio::select! {
             result = &mut server => drop(result),

@@ -1,4 +1,4 @@
-//! `TraceService/Export` by hand, because tonic's generated service gives the decoded message and drops the bytes.
+//! `Export` of every signal by hand, because tonic's generated services give the decoded message and drop the bytes.
 //!
 //! Must never read more of a message than the collector's limit allows, nor answer before the call is on record.
 
@@ -17,27 +17,22 @@ use tonic::{Code, Request, Response, Status};
 
 use super::record::{Call, Outcome, Record};
 use super::script::{Reply, Script};
+use super::signal::Signal;
 use crate::oracle::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, decode,
+    DecodeError, ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse, decode,
 };
 use crate::rpc_status::encode_retry_info;
 
-const EXPORT_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
-/// The service that tonic's router calls.
+/// What tonic's server calls for every request.
 #[derive(Debug, Clone)]
-pub(super) struct TraceService {
+pub(super) struct ExportService {
     pub(super) record: Arc<Record>,
     pub(super) script: Arc<Mutex<Script>>,
     pub(super) recv_bytes_max: usize,
     pub(super) gzip: bool,
 }
 
-impl tonic::server::NamedService for TraceService {
-    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
-}
-
-impl<B> Service<http::Request<B>> for TraceService
+impl<B> Service<http::Request<B>> for ExportService
 where
     B: Body + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
@@ -51,9 +46,9 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if request.uri().path() != EXPORT_PATH {
+        let Some(signal) = Signal::of_grpc_path(request.uri().path()) else {
             return Box::pin(async { Ok(Status::unimplemented("no such method").into_http()) });
-        }
+        };
         let service = self.clone();
         Box::pin(async move {
             let mut encodings = EnabledCompressionEncodings::default();
@@ -64,31 +59,34 @@ where
                 .apply_compression_config(encodings, EnabledCompressionEncodings::default())
                 // The decoder below enforces the limit, with grpc-go's status instead of tonic's OUT_OF_RANGE.
                 .apply_max_message_size_config(Some(usize::MAX), None);
-            Ok(grpc.unary(Export(service), request).await)
+            Ok(grpc.unary(Export(service, signal), request).await)
         })
     }
 }
 
-struct Export(TraceService);
+struct Export(ExportService, Signal);
 
 impl tonic::server::UnaryService<RawMessage> for Export {
     type Response = ExportTraceServiceResponse;
     type Future = BoxFuture<Response<Self::Response>, Status>;
 
     fn call(&mut self, request: Request<RawMessage>) -> Self::Future {
-        let service = self.0.clone();
-        Box::pin(async move { service.export(request).await })
+        let Self(service, signal) = self;
+        let (service, signal) = (service.clone(), *signal);
+        Box::pin(async move { service.export(signal, request).await })
     }
 }
 
-impl TraceService {
+impl ExportService {
     async fn export(
         &self,
+        signal: Signal,
         request: Request<RawMessage>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let peer = request.remote_addr();
         let (metadata, _, message) = request.into_parts();
         let mut call = Call {
+            signal,
             raw: Bytes::new(),
             request: ExportTraceServiceRequest::default(),
             metadata: metadata.into_headers(),
@@ -106,24 +104,30 @@ impl TraceService {
                 return Err(Status::resource_exhausted(text));
             }
         };
-        let decoded = decode(&raw);
         call.raw = raw;
-        match decoded {
-            Ok(decoded) => call.request = decoded,
+        match read(signal, &call.raw) {
+            Ok(request) => call.request = request,
             Err(error) => {
                 call.outcome = Outcome::Unreadable;
                 self.record.push(call);
                 return Err(Status::internal(format!("grpc: error unmarshalling request: {error}")));
             }
         }
-        let request = call.request.clone();
-        let (index, number) = self.record.push(call);
+        let (index, number) = self.record.push(call.clone());
         let script = self.script.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let reply = wait_out(script.reply(&request, number)).await;
+        let reply = wait_out(script.reply(&call, number)).await;
         let (outcome, answer) = answer(reply);
         self.record.finish(index, outcome);
         answer
     }
+}
+
+/// The decoded request of traces; of another signal only the proof that it could be decoded.
+fn read(signal: Signal, message: &[u8]) -> Result<ExportTraceServiceRequest, DecodeError> {
+    if signal == Signal::Traces {
+        return decode(message);
+    }
+    signal.check(message).map(|()| ExportTraceServiceRequest::default())
 }
 
 /// Sits out delays; the caller's going away drops the future and leaves the call unanswered.
@@ -143,6 +147,7 @@ async fn wait_out(mut reply: Reply) -> Reply {
 fn answer(reply: Reply) -> (Outcome, Result<Response<ExportTraceServiceResponse>, Status>) {
     match reply {
         Reply::PartialSuccess { rejected_spans, message } => {
+            // The other signals' responses have the same fields with the same numbers (opentelemetry/proto/collector/*/v1/).
             let partial = ExportTracePartialSuccess { rejected_spans, error_message: message };
             let response = ExportTraceServiceResponse { partial_success: Some(partial) };
             (Outcome::Partial(rejected_spans), Ok(Response::new(response)))

@@ -1,0 +1,84 @@
+"""Unites the reports of several runs and writes the table.
+
+Must never turn a failure into a pass: what fails in one configuration has failed.
+"""
+
+RANK = {"fail": 2, "pass": 1, "skip": 0}
+WORDS = {"pass": "pass", "fail": "**FAIL**", "skip": "not seen"}
+
+INTRODUCTION = """\
+# OTLP conformance
+
+What the OTLP specification demands (version 1.11, and the OpenTelemetry specification's "OpenTelemetry Protocol Exporter"), tried from outside:
+receivers with raw clients, exporters with scripted upstreams. Written by `e2e/conformance` from what it ran; do not edit.
+
+    e2e/conformance                     # both systems in all configurations, and this file
+    otlp-conformance --help             # the suite alone, against any OTLP receiver and exporter (cargo run -p testkit --bin otlp-conformance)
+
+Each system ran with the same configuration files:
+
+| run | configuration |
+| --- | --- |
+"""
+
+AFTER_RUNS = """
+An item that failed in one run has failed. "stated" is said by the specification without a MUST or SHOULD; a "note" explains, or is for
+programs that choose to do it. An item of a MAY or a note passes where it is not offered. The Collector runs with the feature gate
+`service.profilesSupport`. relayd forwards the bytes that it got and answers what its upstream answered; requirements on what a server does with
+data that it rejects itself (G09, G10, H08) are seen through that.
+
+"""
+
+
+def unite(reports):
+    """The items of several reports of one system: id -> the item with its worst outcome, and what each run saw."""
+    rows = {}
+    for report in reports:
+        for item in report["items"]:
+            row = rows.setdefault(item["id"], {**item, "outcome": "skip", "seen": []})
+            if RANK[item["outcome"]] > RANK[row["outcome"]]:
+                row["outcome"] = item["outcome"]
+            row["seen"].append((report["run"], item["outcome"], item["detail"]))
+    return rows
+
+
+def _cell(text):
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _details(row):
+    """What was seen in the runs whose outcome is the row's."""
+    seen = [f"{run}: {detail}" for run, outcome, detail in row["seen"] if outcome == row["outcome"]]
+    return _cell("; ".join(dict.fromkeys(seen)))
+
+
+def write_table(path, united, names, runs):
+    systems = list(united)
+    first = united[systems[0]]
+    ids = list(first)
+    lines = [INTRODUCTION + "\n".join(f"| {name} | {_cell(says)} |" for name, says in runs)]
+    lines.append(AFTER_RUNS.rstrip("\n") + "\n")
+    for system in systems:
+        outcomes = [row["outcome"] for row in united[system].values()]
+        lines.append(
+            f"- {names[system]}: {outcomes.count('pass')} of {len(outcomes)} pass, {outcomes.count('fail')} fail, "
+            f"{outcomes.count('skip')} not seen"
+        )
+    lines.append("\n| id | level | requirement | " + " | ".join(names[system] for system in systems) + " | depends on |")
+    lines.append("| --- | --- | --- |" + " --- |" * (len(systems) + 1))
+    for item in ids:
+        outcomes = " | ".join(WORDS[united[system][item]["outcome"]] for system in systems)
+        row = first[item]
+        lines.append(f"| {item} | {row['level']} | {_cell(row['title'])} | {outcomes} | {_cell(row['depends_on'])} |")
+    lines.append("\n## Where they differ, or one fails\n")
+    for item in ids:
+        rows = [united[system][item] for system in systems]
+        if all(row["outcome"] == "pass" for row in rows):
+            continue
+        lines.append(f"- **{item}** {_cell(first[item]['title'])} ({first[item]['level']})")
+        for system, row in zip(systems, rows):
+            lines.append(f"  - {names[system]}, {WORDS[row['outcome']]}: {_details(row)}")
+    lines.append("\n## What was seen of relayd\n")
+    lines += [f"- {item}: {_details(first[item])}" for item in ids]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
