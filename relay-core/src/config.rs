@@ -14,8 +14,8 @@ use crate::otlp::Signal;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
 
 pub use compression::{Compression, CompressionError};
-pub(crate) use http_upstream::bracketed;
 pub use http_upstream::{ForwardProxy, HttpConnections, HttpUpstreamConfig, HttpUrl, HttpUrlError, Proxy};
+pub(crate) use http_upstream::{bracketed, port};
 
 /// An OTLP listener.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Authority;
 
 use super::Compression;
 use crate::limits;
@@ -52,6 +53,7 @@ impl HttpUrl {
         if authority.as_str().contains('@') {
             return Err(HttpUrlError::Credentials);
         }
+        let port = port(authority, tls).ok_or(HttpUrlError::Form)?;
         let host = authority.host();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() || text.contains('#') {
@@ -60,7 +62,7 @@ impl HttpUrl {
         Ok(Self {
             tls,
             host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(port_of(tls)),
+            port,
             path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         })
     }
@@ -82,6 +84,14 @@ impl fmt::Display for HttpUrl {
 
 fn port_of(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
+}
+
+/// The port of an authority without a user, or the scheme's; `None` for one that is no number, which `http` passes over.
+pub(crate) fn port(authority: &Authority, tls: bool) -> Option<u16> {
+    match authority.port_u16() {
+        None if authority.as_str() == authority.host() => Some(port_of(tls)),
+        port => port.filter(|port| *port != 0),
+    }
 }
 
 /// A host as it stands in a URI: an IPv6 address in brackets.
@@ -224,7 +234,15 @@ mod tests {
         }
         let v6 = HttpUrl::parse("https://[::1]/").unwrap();
         assert_eq!((v6.tls, v6.host.as_str(), v6.port), (true, "::1", 443));
-        for text in ["collector:4318", "ftp://c/", "http://", "/v1/traces", "http://c/#top", "http:// c/"] {
+        for text in [
+            "collector:4318",
+            "ftp://c/",
+            "http://",
+            "/v1/traces",
+            "http://c/#top",
+            "http:// c/",
+            "http://c:x/",
+        ] {
             assert_eq!(HttpUrl::parse(text), Err(HttpUrlError::Form), "{text}");
         }
         assert_eq!(HttpUrl::parse("http://me:secret@c/"), Err(HttpUrlError::Credentials));

@@ -7,8 +7,7 @@ use relay_core::config::{
 use relay_core::otlp::Signal;
 
 use super::{batched, queued};
-use crate::config::exporters::Passthrough;
-use crate::config::{self, Batch, OtlpHttpExporter};
+use crate::config::{self, Batch, OtlpHttpExporter, Passthrough};
 use crate::limits::CALL_TIMEOUT_NONE;
 
 /// The upstream `name` for requests of `signal`.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-use crate::config::{HttpUrl, Proxy};
+use crate::config::{HttpUrl, Proxy, port};
 use crate::upstream::Endpoint;
 
 /// A proxy to go through.
@@ -59,7 +59,7 @@ fn from_environment(url: &HttpUrl, variable: impl Fn(&str) -> Option<String>) ->
     let target: Uri = url.to_string().parse().map_err(|_| "the URL cannot be sent".to_owned())?;
     match matcher.intercept(&target) {
         Some(proxy) => via(&proxy).map(Some).ok_or_else(|| {
-            format!("{name} of the environment: only http:// and https:// proxies are supported")
+            format!("{name} of the environment: expected http://host:port or https://host:port")
         }),
         None if is_url(&text) => Ok(None),
         None => Err(format!("{name} of the environment is not the URL of a proxy")),
@@ -78,9 +78,9 @@ fn via(proxy: &Intercept) -> Option<Via> {
         "https" => true,
         _ => return None,
     };
-    let host = proxy.uri().host()?;
+    let authority = proxy.uri().authority()?;
+    let (host, port) = (authority.host(), port(authority, tls)?);
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = proxy.uri().port_u16().unwrap_or(if tls { 443 } else { 80 });
     let endpoint = Endpoint { host: host.to_owned(), port };
     Some(Via { endpoint, tls, authorization: proxy.basic_auth().cloned() })
 }
