@@ -62,7 +62,7 @@ impl Bench {
             .cores(1)
             .start()
             .expect("a free port");
-        let address = relay.listening_on()[0];
+        let address = relay.listening_on()[0].tcp().expect("a TCP address");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let senders = runtime.block_on(async {
             let mut senders = Vec::new();

@@ -33,7 +33,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .receiver(ReceiverConfig::new("otlp", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
         .upstream(printer)
         .start()?;
-    println!("listening on {:?}", relay.listening_on());
+    for address in relay.listening_on() {
+        println!("listening on {address}");
+    }
 
     // ExportTraceServiceRequest { resource_spans { scope_spans { spans { name: "hello" } } } }, as bytes of protobuf.
     let request = Bytes::from_static(b"\x0a\x0b\x12\x09\x12\x07\x2a\x05hello");

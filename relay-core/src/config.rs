@@ -3,10 +3,14 @@
 
 mod compression;
 mod http_upstream;
+mod listen;
+mod tls;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use listen::ListenAddress;
+pub use tls::{PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersion};
 
 use crate::batch::{Batch, BatchLimits};
 use crate::limits;
@@ -22,8 +26,10 @@ pub(crate) use http_upstream::{bracketed, port};
 pub struct ReceiverConfig {
     /// Name in stats and logs, for example `otlp`.
     pub name: String,
-    /// Address to listen on. Port 0 takes a free one; see [`crate::RelayHandle::listening_on`].
-    pub listen: SocketAddr,
+    /// Address to listen on. TCP port 0 takes a free one; see [`crate::RelayHandle::listening_on`].
+    pub listen: ListenAddress,
+    /// TLS that every sender must speak. Default none: plaintext.
+    pub tls: Option<TlsServerConfig>,
     /// Names of the upstreams that its requests go to, each those of its signal; empty means all. A signal that no upstream takes
     /// is not served.
     pub upstreams: Vec<String>,
@@ -41,10 +47,11 @@ pub struct ReceiverConfig {
 
 impl ReceiverConfig {
     /// A receiver on `listen` with the defaults.
-    pub fn new(name: impl Into<String>, listen: SocketAddr) -> Self {
+    pub fn new(name: impl Into<String>, listen: impl Into<ListenAddress>) -> Self {
         Self {
             name: name.into(),
-            listen,
+            listen: listen.into(),
+            tls: None,
             upstreams: Vec::new(),
             grpc: true,
             http: None,
@@ -215,8 +222,10 @@ pub trait BatchSink: Send + Sync {
 /// An OTLP/gRPC server to forward to.
 #[derive(Clone)]
 pub struct GrpcConfig {
-    /// Host and port. Plaintext HTTP/2.
+    /// Host and port, or a unix socket.
     pub endpoint: Endpoint,
+    /// TLS. Default none: plaintext.
+    pub tls: Option<Box<TlsClientConfig>>,
     /// Time for one attempt (`timeout`), sent as `grpc-timeout`. Default 5 s.
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.
@@ -233,6 +242,7 @@ impl GrpcConfig {
     pub fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            tls: None,
             timeout: limits::UPSTREAM_TIMEOUT,
             headers: Vec::new(),
             compression: Compression::None,
@@ -246,6 +256,7 @@ impl std::fmt::Debug for GrpcConfig {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("GrpcConfig")
             .field("endpoint", &self.endpoint)
+            .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .field("headers", &names)
             .field("compression", &self.compression)

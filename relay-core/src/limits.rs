@@ -184,8 +184,25 @@ pub const GATHER_AGAIN_WAKES: u32 = 8192;
 /// Answers to one connection that wait for it to read them, in bytes: until it does, nothing more is read from it.
 pub const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// Time for a sender to finish the HTTP/2 preface and settings.
+/// Time for a sender to finish the HTTP/2 preface and settings, and before that for its TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// TLS handshakes of senders at a time, per receiver; others wait for their turn, up to [`HANDSHAKE_TIMEOUT`]. One that
+/// stalls may hold 64 KiB, the longest ClientHello: without a bound, connections that only begin would take more memory than the
+/// data. A handshake takes some milliseconds, so this many do not slow down senders that all come back at once.
+pub const TLS_HANDSHAKES_MAX: usize = 1024;
+
+/// Time between two looks, at handshakes, whether a file of certificates or keys has changed. A look is a few `stat`s, and
+/// kubelet itself brings a changed secret within about a minute: the new one is in use soon after it is there, and far
+/// before the old one, which is rotated days or hours ahead, expires.
+pub const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Longest time that a handshake waits for that look: reading is local, and when the disk hangs, the certificate in use is good
+/// enough.
+pub const TLS_RELOAD_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Largest file of certificates or keys, in bytes: a bundle of all public roots is a quarter of it.
+pub const TLS_PEM_BYTES_MAX: u64 = 1 << 20;
 
 /// Time for the body of one call to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,7 +1,6 @@
 //! The relay as an embedding service uses it: build, start, submit, read stats, drain.
 
 use std::collections::HashSet;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -11,8 +10,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::Receipt;
-use crate::config::{ReceiverConfig, UpstreamConfig};
-use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamShared};
+use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
+use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
+use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
 use crate::io::{affinity, clock, core, listener};
 use crate::limits;
@@ -89,9 +89,17 @@ pub enum StartError {
         /// The receiver.
         receiver: String,
         /// Its address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the operating system says.
         error: std::io::Error,
+    },
+    /// A certificate, a key or another setting of TLS cannot be used.
+    #[error("{component}: tls: {message}")]
+    Tls {
+        /// The receiver or upstream.
+        component: String,
+        /// What is wrong, and with which file.
+        message: String,
     },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
@@ -208,16 +216,21 @@ impl RelayBuilder {
         Budget::with_burst(self.held_bytes_max, self.held_bytes_burst_max)
     }
 
-    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<TcpListener>), StartError> {
+    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<listener::Listener>), StartError> {
         let mut bound = (Vec::new(), Vec::new());
         for config in self.receivers {
             let routes = routes(&config, &self.upstreams)?;
-            let error =
-                |error| StartError::Listen { receiver: config.name.clone(), address: config.listen, error };
-            let listener = listener::bind(config.listen).map_err(error)?;
-            let address = listener.local_addr().map_err(error)?;
+            let tls = TlsServer::of_receiver(&config).map_err(|error| StartError::Tls {
+                component: format!("receiver {:?}", config.name),
+                message: error.to_string(),
+            })?;
+            let (listener, address) = listener::bind(&config.listen).map_err(|error| StartError::Listen {
+                receiver: config.name.clone(),
+                address: config.listen.clone(),
+                error,
+            })?;
             let counters = (0..cores).map(|_| Default::default()).collect();
-            bound.0.push(ReceiverShared { config, address, routes, counters });
+            bound.0.push(ReceiverShared { config, address, tls, routes, counters });
             bound.1.push(listener);
         }
         Ok(bound)
@@ -239,8 +252,15 @@ fn make_upstreams(
         return Err(StartError::NoUpstream);
     };
     let upstreams = configs.iter().map(|config| {
-        UpstreamShared::new(config.clone(), cores, &budget, share)
-            .map_err(|error| StartError::Header { upstream: config.name.clone(), message: error.to_string() })
+        UpstreamShared::new(config.clone(), cores, &budget, share).map_err(|error| match error {
+            UpstreamError::Template(error) => {
+                StartError::Header { upstream: config.name.clone(), message: error.to_string() }
+            }
+            UpstreamError::Tls(error) => StartError::Tls {
+                component: format!("upstream {:?}", config.name),
+                message: error.to_string(),
+            },
+        })
     });
     let upstreams = upstreams.collect::<Result<_, _>>()?;
     Ok((budget, upstreams))
@@ -273,8 +293,8 @@ pub struct RelayHandle {
 
 impl RelayHandle {
     /// The addresses listened on, in the order of the receivers.
-    pub fn listening_on(&self) -> Vec<SocketAddr> {
-        self.shared.receivers.iter().map(|receiver| receiver.address).collect()
+    pub fn listening_on(&self) -> Vec<ListenAddress> {
+        self.shared.receivers.iter().map(|receiver| receiver.address.clone()).collect()
     }
 
     /// Hands in one export request of `signal` as protobuf bytes, for all upstreams of that signal, from any thread. Returns at

@@ -141,6 +141,8 @@ pub struct ReceiverStats {
     pub rejected_requests: [u64; RejectReason::ALL.len()],
     /// Connections accepted.
     pub connections: u64,
+    /// Its TLS, if it speaks that; of a receiver with both transports only with the first, because a handshake comes before either.
+    pub tls: Option<TlsStats>,
 }
 
 impl ReceiverStats {
@@ -198,6 +200,19 @@ pub struct UpstreamStats {
     pub batch_items: u64,
     /// Sum of the bytes of sealed batches.
     pub batch_bytes: u64,
+    /// TLS with it, if that is spoken.
+    pub tls: Option<TlsStats>,
+}
+
+/// TLS of one receiver or upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TlsStats {
+    /// Handshakes that failed.
+    pub handshake_failures: u64,
+    /// Looks at changed certificate files that could not be taken into use; the old ones stay.
+    pub reload_failures: u64,
+    /// When our own certificate ends, in seconds since 1970; `None` without one.
+    pub not_after_unix_seconds: Option<u64>,
 }
 
 /// A counter that one core writes and anybody reads.
@@ -295,6 +310,13 @@ impl UpstreamCounters {
         stats.batch_items += self.batch_items.get();
         stats.batch_bytes += self.batch_bytes.get();
     }
+}
+
+/// What goes wrong with TLS at one receiver or upstream; rare, so one for all cores.
+#[derive(Debug, Default)]
+pub(crate) struct TlsCounters {
+    pub(crate) handshake_failures: Counter,
+    pub(crate) reload_failures: Counter,
 }
 
 #[cfg(test)]

@@ -321,7 +321,7 @@ fn relayed(payload: &Bytes) -> (f64, f64) {
         let relay =
             Relay::builder().receiver(ReceiverConfig::new("otlp", loopback())).upstream(config).cores(1);
         let relay = relay.start().unwrap();
-        let client = RawClient::connect(relay.listening_on()[0]).await.unwrap();
+        let client = RawClient::connect(relay.listening_on()[0].tcp().unwrap()).await.unwrap();
         let body = grpc_message(payload);
         let mut relays = Counts::default();
         for call in 0..2 * CALLS {

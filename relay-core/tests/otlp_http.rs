@@ -36,7 +36,7 @@ fn relay_to(collector: &Collector) -> RelayHandle {
 }
 
 fn connect(relay: &RelayHandle) -> Http1 {
-    Http1::connect(relay.listening_on()[0])
+    Http1::connect(relay.listening_on()[0].tcp().unwrap())
 }
 
 /// `google.rpc.Status` as the specification has it.
@@ -260,7 +260,7 @@ fn h04_one_port_serves_both() {
     let receiver =
         ReceiverConfig { http: Some(HttpConfig::default()), ..ReceiverConfig::new("otlp", loopback()) };
     let relay = start(receiver, upstream(collector.addr()));
-    support::assert_ok(&support::send_all(relay.listening_on()[0], [encoded(3, 1)]));
+    support::assert_ok(&support::send_all(relay.listening_on()[0].tcp().unwrap(), [encoded(3, 1)]));
     assert_eq!(connect(&relay).post(TRACES, &encoded(4, 1)).status, 200);
     let stats = drain(relay, SOON);
     assert_eq!(settled(&stats).delivered, 7);
@@ -274,7 +274,7 @@ fn h04_one_port_serves_both() {
 fn h15_http2_without_tls_is_served() {
     let collector = Collector::start(Script::ok());
     let relay = relay_to(&collector);
-    let address = relay.listening_on()[0];
+    let address = relay.listening_on()[0].tcp().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -136,7 +136,7 @@ fn smallest(signal: Signal) -> Vec<u8> {
 
 fn call(relay: &relay_core::RelayHandle, signal: Signal) -> Option<i32> {
     let export = RawCall::export(vec![grpc_message(&smallest(signal))]).with_path(signal.grpc_path());
-    exchange(relay.listening_on()[0], vec![export]).remove(0).unwrap().grpc_status()
+    exchange(relay.listening_on()[0].tcp().unwrap(), vec![export]).remove(0).unwrap().grpc_status()
 }
 
 /// Every signal goes to the upstreams of its own, over gRPC, HTTP and from the embedding service; requests of one signal are merged,
@@ -160,7 +160,8 @@ fn signals_stay_apart_and_profiles_alone() {
         for _ in 0..2 {
             assert_eq!(call(&relay, signal), Some(0));
         }
-        let answer = Http1::connect(relay.listening_on()[0]).post(signal.http_path(), &smallest(signal));
+        let answer = Http1::connect(relay.listening_on()[0].tcp().unwrap())
+            .post(signal.http_path(), &smallest(signal));
         assert_eq!(answer.status, 200);
         drop(relay.submit(signal, smallest(signal).into()).unwrap());
     }

@@ -313,7 +313,7 @@ fn relayed_bytes_per_byte(inline_copy_bytes_max: usize, payload: &Bytes, calls: 
         let relay =
             Relay::builder().receiver(ReceiverConfig::new("otlp", loopback())).upstream(config).cores(1);
         let relay = relay.start().unwrap();
-        let client = RawClient::connect(relay.listening_on()[0]).await.unwrap();
+        let client = RawClient::connect(relay.listening_on()[0].tcp().unwrap()).await.unwrap();
         let body = grpc_message(payload);
         let mut allocated_bytes = 0;
         // The first calls open connections and grow buffers.

@@ -2,10 +2,10 @@
 //! "available" when a core is dead or the drain has begun.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
+use relay_core::config::ListenAddress;
 use relay_core::{RelayHandle, StatsReader};
 use tokio::sync::Notify;
 
@@ -18,7 +18,7 @@ pub(crate) struct Life {
     // None from the beginning of the drain.
     relay: RefCell<Option<RelayHandle>>,
     stats: StatsReader,
-    listening_on: Vec<SocketAddr>,
+    listening_on: Vec<ListenAddress>,
     died: Notify,
     said_dead: Cell<bool>,
     started: Instant,
@@ -64,7 +64,7 @@ impl Life {
     }
 
     /// The addresses received on.
-    pub(crate) fn listening_on(&self) -> &[SocketAddr] {
+    pub(crate) fn listening_on(&self) -> &[ListenAddress] {
         &self.listening_on
     }
 

@@ -186,7 +186,7 @@ fn otlp_upstream(
     if otlp.tls.is_some() || otlp.auth.is_some() {
         return Err(vec![format!("exporters.{name}: TLS and authentication are not sent yet")]);
     }
-    let endpoint = Endpoint { host: address.host.clone(), port: address.port };
+    let endpoint = Endpoint::Tcp { host: address.host.clone(), port: address.port };
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let mut grpc = GrpcConfig::new(endpoint);
     grpc.timeout = otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE);

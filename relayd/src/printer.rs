@@ -2,12 +2,11 @@
 //! groups and draws. Must never make a core wait, and says how many spans it could not show.
 
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relay_core::batch::Batch;
-use relay_core::config::BatchSink;
+use relay_core::config::{BatchSink, ListenAddress};
 use relay_core::otlp::RequestView;
 use relay_core::upstream::Outcome;
 use tokio::sync::{mpsc, oneshot};
@@ -90,7 +89,7 @@ impl Printer {
     ///
     /// # Errors
     /// The thread that writes cannot be started.
-    pub(crate) fn start(self, listening_on: &[SocketAddr]) -> io::Result<Printing> {
+    pub(crate) fn start(self, listening_on: &[ListenAddress]) -> io::Result<Printing> {
         let outlet = Outlet::start("stdout", io::stdout())?;
         let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let style = Style { colours };
@@ -110,7 +109,7 @@ impl Printing {
     }
 }
 
-fn greeting(listening_on: &[SocketAddr], style: Style) -> String {
+fn greeting(listening_on: &[ListenAddress], style: Style) -> String {
     let addresses: Vec<String> =
         listening_on.iter().map(|address| style.bold(&address.to_string())).collect();
     format!(

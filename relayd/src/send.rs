@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,24 +40,37 @@ pub(crate) fn send(args: &SendArgs) -> Result<ExitCode, String> {
 }
 
 fn reach(endpoint: &Endpoint) -> Result<(), String> {
-    let authority = endpoint.authority();
-    let addresses = (endpoint.host.as_str(), endpoint.port).to_socket_addrs();
-    let addresses = addresses.map_err(|error| format!("cannot resolve {authority}: {error}"))?;
+    let reached = match endpoint {
+        Endpoint::Tcp { host, port } => reach_tcp(host, *port),
+        Endpoint::Unix(path) => UnixStream::connect(path).map(drop),
+        Endpoint::Abstract(name) => {
+            let address = SocketAddr::from_abstract_name(name);
+            address.and_then(|address| UnixStream::connect_addr(&address)).map(drop)
+        }
+    };
+    let Err(error) = reached else { return Ok(()) };
+    Err(format!(
+        "cannot connect to {endpoint}: {error}\nIs anything listening there? `relayd` without arguments listens on \
+         127.0.0.1:4317."
+    ))
+}
+
+fn reach_tcp(host: &str, port: u16) -> io::Result<()> {
     let mut last = io::Error::other("the name has no address");
-    for address in addresses {
+    let resolved = (host, port).to_socket_addrs();
+    for address in
+        resolved.map_err(|error| io::Error::new(error.kind(), format!("cannot resolve it: {error}")))?
+    {
         match TcpStream::connect_timeout(&address, SEND_CONNECT_TIMEOUT) {
             Ok(_) => return Ok(()),
             Err(error) => last = error,
         }
     }
-    Err(format!(
-        "cannot connect to {authority}: {last}\nIs anything listening there? `relayd` without arguments listens on \
-         127.0.0.1:4317."
-    ))
+    Err(last)
 }
 
 async fn send_all(args: &SendArgs, endpoint: Endpoint) -> Result<(), String> {
-    let authority = endpoint.authority();
+    let to = endpoint.to_string();
     let relay = start(endpoint)?;
     let (mut sent, mut spans) = (0, 0);
     let mut outcome = Ok(());
@@ -71,9 +86,9 @@ async fn send_all(args: &SendArgs, endpoint: Endpoint) -> Result<(), String> {
         say(&format!("sent trace {}  {} ({} spans)", sample.id, sample.name, sample.spans));
     }
     relay.drain(Duration::ZERO).await;
-    outcome.map_err(|error| format!("{authority} did not take a trace: {error}"))?;
+    outcome.map_err(|error| format!("{to} did not take a trace: {error}"))?;
     let traces = if sent == 1 { "trace" } else { "traces" };
-    say(&format!("{authority} took {sent} {traces} with {spans} spans"));
+    say(&format!("{to} took {sent} {traces} with {spans} spans"));
     Ok(())
 }
 

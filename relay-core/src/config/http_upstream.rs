@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Authority;
 
-use super::Compression;
+use super::{Compression, TlsClientConfig};
 use crate::limits;
 use crate::upstream::RetryPolicy;
 
@@ -171,6 +171,8 @@ impl Default for HttpConnections {
 pub struct HttpUpstreamConfig {
     /// Where the requests of the upstream's signal are sent.
     pub url: HttpUrl,
+    /// TLS, for an `https` URL and for a proxy that speaks it. Default: the host's certificate store.
+    pub tls: TlsClientConfig,
     /// Time for one attempt (`timeout`). Default 30 s.
     pub timeout: Duration,
     /// Headers sent with every request (`headers`); `host` and `user-agent` replace the relay's own. Values may be secrets and are
@@ -191,6 +193,7 @@ impl HttpUpstreamConfig {
     pub fn new(url: HttpUrl) -> Self {
         Self {
             url,
+            tls: TlsClientConfig::default(),
             timeout: limits::HTTP_UPSTREAM_TIMEOUT,
             headers: Vec::new(),
             compression: Compression::None,
@@ -206,6 +209,7 @@ impl fmt::Debug for HttpUpstreamConfig {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("HttpUpstreamConfig")
             .field("url", &self.url)
+            .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .field("headers", &names)
             .field("compression", &self.compression)

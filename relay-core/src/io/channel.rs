@@ -7,17 +7,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::clock::{self, Dice};
 use super::link::Link;
-use super::listener;
 use super::log_limit::LogLimit;
 use super::shared::UpstreamShared;
+use super::socket;
 use crate::limits;
 use crate::stats::UpstreamCounters;
 use crate::upstream::{Endpoint, Reconnect};
@@ -180,7 +177,7 @@ async fn dial(channel: Rc<Channel>) {
             channel.set(State::Idle);
             return;
         }
-        let dialled = tokio::time::timeout(limits::CONNECT_TIMEOUT, connect(&channel.endpoint)).await;
+        let dialled = tokio::time::timeout(limits::CONNECT_TIMEOUT, connect(&channel)).await;
         // Also after a success: until a call is answered on it, the next dial is a repeated one.
         channel.back_off();
         match dialled {
@@ -202,7 +199,7 @@ async fn watch(channel: Rc<Channel>, driver: JoinHandle<String>, generation: u64
     let cause = driver.await.unwrap_or_else(|error| error.to_string());
     let was_current = channel.leave(generation);
     if was_current && let Some(left_out) = channel.log.allow(channel.about, "connection") {
-        let (exporter, endpoint) = (&channel.upstream.config.name, channel.endpoint.authority());
+        let (exporter, endpoint) = (&channel.upstream.config.name, channel.endpoint.to_string());
         tracing::warn!(
             exporter,
             endpoint,
@@ -213,26 +210,27 @@ async fn watch(channel: Rc<Channel>, driver: JoinHandle<String>, generation: u64
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> io::Result<(Rc<Link>, JoinHandle<String>)> {
-    // Resolved anew for every dial; connect tries all addresses of the name in turn.
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-    listener::tune(&stream)?;
-    // Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
-    #[cfg(target_os = "linux")]
-    SockRef::from(&stream).set_tcp_user_timeout(Some(limits::UPSTREAM_SILENCE_MAX))?;
+async fn connect(channel: &Channel) -> io::Result<(Rc<Link>, JoinHandle<String>)> {
+    let stream = socket::dial(&channel.endpoint, channel.upstream.tls.as_ref()).await?;
     let (link, driver) = Link::new(stream);
     // Not a task of its own yet: what is dropped here, at a timeout, closes the socket.
     let mut driver = Box::pin(driver);
     tokio::select! {
-        settled = link.settled() => settled.map_err(io::Error::other)?,
-        cause = &mut driver => return Err(io::Error::other(cause)),
+        settled = link.settled() => settled.map_err(|cause| not_settled(channel, &cause))?,
+        cause = &mut driver => return Err(not_settled(channel, &cause)),
     }
     Ok((link, tokio::task::spawn_local(driver)))
 }
 
+/// What an operator can do about an upstream that does not begin to speak HTTP/2.
+fn not_settled(channel: &Channel, cause: &str) -> io::Error {
+    let hint = if channel.upstream.tls.is_none() { " (does it want TLS?)" } else { "" };
+    io::Error::other(format!("the upstream has not begun to speak HTTP/2{hint}: {cause}"))
+}
+
 fn log_failure(channel: &Channel, error: &str) {
     if let Some(left_out) = channel.log.allow(channel.about, "dial") {
-        let (exporter, endpoint) = (&channel.upstream.config.name, channel.endpoint.authority());
+        let (exporter, endpoint) = (&channel.upstream.config.name, channel.endpoint.to_string());
         tracing::warn!(
             exporter,
             endpoint,

@@ -12,19 +12,19 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::calls::Calls;
 use super::clock;
 use super::core::Core;
 use super::sender::Phase;
+use super::socket::Socket;
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
 use crate::stats::Transport;
 
 /// Serves `stream` for the receiver of this number until it ends. `first` was read of it already.
-pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream, first: Bytes) {
+pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first: Bytes) {
     let Some(shared) = core.receiver(receiver) else { return };
     if let Some(counters) = core.receiver_counters(receiver, Transport::Grpc) {
         counters.connections.add(1);
@@ -61,7 +61,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: TcpStream, fi
 struct Connection {
     core: Rc<Core>,
     receiver: usize,
-    stream: TcpStream,
+    stream: Socket,
     // What was read before anything else is.
     first: Bytes,
     calls: Calls,
@@ -164,7 +164,11 @@ impl Connection {
                 }
             }
         }
-        Ok(Poll::Ready(()))
+        // TLS may hold what the socket did not take.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        }
     }
 
     /// Whether more may be read now. While the relay is full nothing is, so that TCP holds the sender back before memory grows;

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
@@ -17,6 +16,7 @@ use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
+use super::socket::{DetachedSocket, Socket};
 use super::{gather, incoming, listener};
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
@@ -59,7 +59,7 @@ pub(crate) fn run(
     number: usize,
     shared: Arc<Shared>,
     inbox: mpsc::Receiver<Command>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<listener::Listener>,
 ) {
     gather::begin(shared.gather_pause);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -75,13 +75,15 @@ pub(crate) fn run(
         }
     };
     LocalSet::new().block_on(&runtime, work(number, shared, inbox, listeners));
+    // A name that is being resolved, or a file on a disk that hangs, must not hold the end up: their threads are left alone.
+    runtime.shutdown_background();
 }
 
 async fn work(
     number: usize,
     shared: Arc<Shared>,
     mut inbox: mpsc::Receiver<Command>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<listener::Listener>,
 ) {
     let (phase, phase_seen) = watch::channel(Phase::Running);
     let (log, dice) = (Rc::new(LogLimit::default()), Rc::new(Dice::new()));
@@ -124,7 +126,7 @@ async fn work(
         };
         let Some(command) = command else { return };
         match command {
-            Command::Connection(stream, receiver) => core.adopt(stream, receiver),
+            Command::Connection(socket, receiver) => core.adopt(socket, receiver),
             Command::Submit(request, receipts) => core.submit(request, receipts),
             Command::Drain(deadline, done) => {
                 drain(&core, &senders, &phase, &mut inbox, deadline).await;
@@ -149,8 +151,8 @@ impl Core {
     }
 
     /// Starts serving a connection that counts for this core already.
-    pub(crate) fn serve(self: &Rc<Self>, stream: TcpStream, receiver: usize) {
-        tokio::task::spawn_local(incoming::serve(Rc::clone(self), receiver, stream));
+    pub(crate) fn serve(self: &Rc<Self>, socket: Socket, receiver: usize) {
+        tokio::task::spawn_local(incoming::serve(Rc::clone(self), receiver, socket));
     }
 
     pub(crate) fn connection_closed(&self) {
@@ -248,9 +250,9 @@ impl Core {
         routes.filter_map(|route| self.intakes.get(route))
     }
 
-    fn adopt(self: &Rc<Self>, stream: std::net::TcpStream, receiver: usize) {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => self.serve(stream, receiver),
+    fn adopt(self: &Rc<Self>, socket: DetachedSocket, receiver: usize) {
+        match Socket::attach(socket) {
+            Ok(socket) => self.serve(socket, receiver),
             Err(error) => {
                 tracing::warn!(%error, "cannot serve a connection");
                 self.connection_closed();

@@ -3,20 +3,22 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
+use super::connection;
 use super::core::Core;
 use super::http::{self, Preface};
-use super::{connection, listener};
+use super::socket::Socket;
+use super::tls::accept_tls;
 
-/// Serves `stream` for the receiver of this number until it ends.
-pub(crate) async fn serve(core: Rc<Core>, receiver: usize, mut stream: TcpStream) {
+/// Serves `socket` for the receiver of this number until it ends.
+pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
     let _open = OpenConnection(Rc::clone(&core));
     let Some(config) = core.receiver(receiver).map(|receiver| &receiver.config) else { return };
-    if let Err(error) = listener::tune(&stream) {
+    if let Err(error) = socket.tune() {
         tracing::debug!(%error, "a new connection is gone already");
         return;
     }
+    let Ok(mut stream) = accept_tls(&core, receiver, socket).await else { return };
     if config.http.is_none() {
         return connection::serve(core, receiver, stream, Bytes::new()).await;
     }

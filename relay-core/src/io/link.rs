@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
 use super::export::Body;
+use super::socket::Socket;
 use crate::http2::{Client, Ended, RequestHead};
 use crate::limits::{READS_PER_TURN_MAX, UPSTREAM_CONTROL_BYTES_MAX, UPSTREAM_READ_BYTES, WRITE_SLICES_MAX};
 
@@ -33,7 +33,7 @@ struct State {
 
 impl Link {
     /// A link over a connected socket, and the task that drives it. The future resolves when the connection has ended.
-    pub(crate) fn new(stream: TcpStream) -> (Rc<Self>, impl Future<Output = String>) {
+    pub(crate) fn new(stream: Socket) -> (Rc<Self>, impl Future<Output = String>) {
         let state = State { client: Client::new(), callers: Vec::new(), driver: None, ended: None };
         let link = Rc::new(Self { state: RefCell::new(state), changed: Notify::new() });
         (Rc::clone(&link), drive(link, stream))
@@ -120,7 +120,7 @@ impl State {
     /// Reads once and tells the callers of calls that ended by it; false at the end of the connection.
     fn read(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Socket,
         buffer: &mut BytesMut,
         cx: &mut Context<'_>,
     ) -> io::Result<Poll<bool>> {
@@ -145,7 +145,7 @@ impl State {
     }
 
     /// Writes what may be written; ready when all of it is.
-    fn write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+    fn write(&mut self, stream: &mut Socket, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         while self.client.fill() {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
             let filled = self.client.slices(&mut slices);
@@ -155,7 +155,11 @@ impl State {
                 Poll::Pending => return Ok(Poll::Pending),
             }
         }
-        Ok(Poll::Ready(()))
+        // TLS may hold what the socket did not take.
+        match Pin::new(stream).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed.map(Poll::Ready),
+            Poll::Pending => Ok(Poll::Pending),
+        }
     }
 }
 
@@ -177,7 +181,7 @@ impl Drop for CallGuard {
     }
 }
 
-async fn drive(link: Rc<Link>, mut stream: TcpStream) -> String {
+async fn drive(link: Rc<Link>, mut stream: Socket) -> String {
     let mut buffer = BytesMut::new();
     let ended = std::future::poll_fn(|cx| turn(&link, &mut stream, &mut buffer, cx)).await;
     let cause = match ended {
@@ -195,7 +199,7 @@ async fn drive(link: Rc<Link>, mut stream: TcpStream) -> String {
 
 fn turn(
     link: &Rc<Link>,
-    stream: &mut TcpStream,
+    stream: &mut Socket,
     buffer: &mut BytesMut,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<()>> {

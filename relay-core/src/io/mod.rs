@@ -24,4 +24,6 @@ pub(crate) mod log_limit;
 pub(crate) mod reply;
 pub(crate) mod sender;
 pub(crate) mod shared;
+pub(crate) mod socket;
+pub(crate) mod tls;
 pub(crate) mod transcode;

@@ -76,9 +76,9 @@ impl Sender {
                 let (http, template) = &**http;
                 // A connection carries one call, so a bound on one is a bound on the other; where HTTP/2 is agreed on, one is enough.
                 calls_max = calls_max.min(http.connections.connections_max.unwrap_or(usize::MAX));
-                let (about, counters) =
-                    ((about, &*intake.upstream.config.name), Arc::clone(&intake.counters));
-                let channel = HttpChannel::new((http, template), about, counters, Rc::clone(&log));
+                let (upstream, counters) = (Arc::clone(&intake.upstream), Arc::clone(&intake.counters));
+                let channel =
+                    HttpChannel::new((http, template), (about, upstream), counters, Rc::clone(&log));
                 (Route::Http(Box::new(channel)), http.retry, http.timeout)
             }
             RouteConfig::Sink(sink) => (Route::Sink(Arc::clone(sink)), RetryPolicy::default(), Duration::MAX),

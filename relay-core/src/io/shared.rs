@@ -1,6 +1,5 @@
 //! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -8,10 +7,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
+use super::socket::DetachedSocket;
+use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
 use crate::config::{
-    BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, QueueLimit, ReceiverConfig, UpstreamConfig,
+    BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, ListenAddress, QueueLimit, ReceiverConfig,
+    UpstreamConfig,
 };
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
@@ -22,7 +24,7 @@ use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCo
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A connection that the acceptor hands over, for the receiver of this number.
-    Connection(std::net::TcpStream, usize),
+    Connection(DetachedSocket, usize),
     /// A request of the embedding service, with one receipt per upstream.
     Submit(FramedRequest, Vec<ReceiptSender>),
     /// Stop receiving, send what is held, be done at this time.
@@ -57,7 +59,8 @@ pub(crate) struct CoreShared {
 #[derive(Debug)]
 pub(crate) struct ReceiverShared {
     pub(crate) config: ReceiverConfig,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: ListenAddress,
+    pub(crate) tls: Option<TlsServer>,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
     pub(crate) routes: [Vec<usize>; Signal::ALL.len()],
     /// One for each transport, on each core.
@@ -84,6 +87,15 @@ impl ReceiverShared {
     }
 }
 
+/// Why an upstream cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 /// A destination whose headers were found valid.
 #[derive(Clone)]
 pub(crate) enum RouteConfig {
@@ -106,6 +118,9 @@ impl std::fmt::Debug for RouteConfig {
 pub(crate) struct UpstreamShared {
     pub(crate) config: UpstreamConfig,
     pub(crate) route: RouteConfig,
+    pub(crate) tls: Option<TlsDialer>,
+    /// Where TLS is spoken to the proxy on the way.
+    pub(crate) proxy_tls: Option<TlsDialer>,
     pub(crate) lanes: Lanes<Batch>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) places: Option<Places>,
@@ -128,7 +143,7 @@ impl UpstreamShared {
         cores: usize,
         budget: &Arc<Budget>,
         share: usize,
-    ) -> Result<Arc<Self>, TemplateError> {
+    ) -> Result<Arc<Self>, UpstreamError> {
         let route = match &config.destination {
             Destination::Grpc(grpc) => {
                 RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal)?)))
@@ -139,6 +154,7 @@ impl UpstreamShared {
             }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
+        let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(share),
             _ => share,
@@ -158,6 +174,8 @@ impl UpstreamShared {
             room: Notify::new(),
             said_unimplemented: AtomicBool::new(false),
             route,
+            tls,
+            proxy_tls,
             config,
         }))
     }
@@ -173,8 +191,34 @@ impl UpstreamShared {
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+        stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats
     }
+}
+
+/// What shakes hands with an upstream, and with the proxy on the way there.
+fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Option<TlsDialer>), TlsError> {
+    let about = format!("upstream {name}");
+    Ok(match route {
+        RouteConfig::Grpc(grpc) => {
+            let tls = grpc.0.tls.as_ref();
+            (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
+        }
+        RouteConfig::Http(http) => {
+            let (config, template) = &**http;
+            let connections = &config.connections;
+            // A connection that is closed after one call has nothing to share.
+            let http2 = connections.http2 && connections.keep_alive;
+            let alpn: &[&[u8]] = if http2 { &[ALPN_HTTP2, ALPN_HTTP1] } else { &[ALPN_HTTP1] };
+            let dialer = |about, alpn| TlsDialer::new(about, &config.tls, alpn);
+            let proxy = format!("proxy of {about}");
+            (
+                config.url.tls.then(|| dialer(about, alpn)).transpose()?,
+                template.is_proxy_tls().then(|| dialer(proxy, &[ALPN_HTTP1])).transpose()?,
+            )
+        }
+        RouteConfig::Sink(_) => (None, None),
+    })
 }
 
 impl Shared {
@@ -196,7 +240,12 @@ impl Shared {
         let receivers = self.receivers.iter().flat_map(|receiver| {
             let grpc = receiver.config.grpc.then(|| receiver.stats(Transport::Grpc));
             let http = receiver.config.http.is_some().then(|| receiver.stats(Transport::Http));
-            grpc.into_iter().chain(http)
+            let mut stats: Vec<ReceiverStats> = grpc.into_iter().chain(http).collect();
+            // A handshake comes before it is known what will be spoken: shown with the first.
+            if let Some(first) = stats.first_mut() {
+                first.tls = receiver.tls.as_ref().map(TlsServer::stats);
+            }
+            stats
         });
         let mut submitted = ReceiverStats {
             name: "submit".to_owned(),

@@ -1,6 +1,7 @@
 //! What the tests of a whole relay share: relays between testkit's senders and its scripted collector, on loopback.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod certificates;
 pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod pointers;
@@ -45,7 +46,7 @@ pub(crate) fn builder(upstream: UpstreamConfig) -> RelayBuilder {
 }
 
 pub(crate) fn endpoint(relay: &RelayHandle) -> SocketAddr {
-    relay.listening_on()[0]
+    relay.listening_on()[0].tcp().unwrap()
 }
 
 /// Drains on a runtime of its own, for tests without one.

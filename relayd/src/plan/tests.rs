@@ -53,7 +53,7 @@ fn defaults() {
     assert_eq!((grpc.endpoint.authority().as_str(), grpc.timeout), ("up:4317", Duration::from_secs(5)));
     assert_eq!((grpc.compression, grpc.retry), (Compression::GZIP, RetryPolicy::default()));
     assert_eq!(plan.held_bytes_max, None);
-    assert_eq!(plan.receivers[0].listen.port(), 4317);
+    assert_eq!(plan.receivers[0].listen.tcp().unwrap().port(), 4317);
     assert_eq!(plan.receivers[0].upstreams, ["otlp"]);
     assert!(plan.notices.is_empty(), "{:?}", plan.notices);
 }
@@ -127,7 +127,7 @@ fn pipelines_share_receivers_and_exporters() {
     assert!(plan.about.iter().all(|about| about.held_bytes_max == core_limits::HELD_BYTES_MAX / 3));
     assert_eq!(plan.receivers[0].upstreams, names);
     assert_eq!(plan.receivers[1].upstreams, ["otlp@traces/b"]);
-    assert!(plan.receivers[1].listen.ip().is_unspecified());
+    assert!(plan.receivers[1].listen.tcp().unwrap().ip().is_unspecified());
 }
 
 /// Guarantee: what certainly goes round is refused, what may lead elsewhere is not.

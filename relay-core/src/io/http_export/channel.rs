@@ -12,6 +12,7 @@ use hyper_util::rt::TokioTimer;
 use super::super::clock;
 use super::super::http::OnThisCore;
 use super::super::log_limit::LogLimit;
+use super::super::shared::UpstreamShared;
 use super::answer;
 use super::dialler::{DialError, Dialler};
 use super::template::{Body, HttpTemplate};
@@ -26,8 +27,8 @@ pub(crate) struct HttpChannel {
     client: Client<Dialler, Body>,
     dialler: Dialler,
     template: HttpTemplate,
-    // For logs: the exporter, and where it sends.
-    exporter: String,
+    upstream: Arc<UpstreamShared>,
+    // For logs.
     url: String,
     log: Rc<LogLimit>,
     about: usize,
@@ -42,20 +43,20 @@ enum Tried {
 }
 
 impl HttpChannel {
-    /// `about` numbers and names the upstream in logs.
+    /// `about` is the upstream's number in logs.
     pub(crate) fn new(
         (config, template): (&HttpUpstreamConfig, &HttpTemplate),
-        (about, exporter): (usize, &str),
+        (about, upstream): (usize, Arc<UpstreamShared>),
         counters: Arc<UpstreamCounters>,
         log: Rc<LogLimit>,
     ) -> Self {
-        let dialler = Dialler::new(config.url.clone(), template.via.clone(), counters);
+        let target = (config.url.clone(), template.via.clone());
+        let dialler = Dialler::new(target, Arc::clone(&upstream), counters);
         let client = client(&config.connections, dialler.clone());
-        let (template, exporter) = (template.clone(), exporter.to_owned());
         let url = config.url.to_string();
         // A query may hold a token.
         let url = url.split('?').next().unwrap_or_default().to_owned();
-        Self { client, dialler, template, exporter, url, log, about }
+        Self { client, dialler, template: template.clone(), upstream, url, log, about }
     }
 
     pub(crate) fn compression(&self) -> Compression {
@@ -102,7 +103,7 @@ impl HttpChannel {
         if let Some(error) = cause
             && let Some(left_out) = self.log.allow(self.about, "dial")
         {
-            let (exporter, endpoint) = (&self.exporter, &self.url);
+            let (exporter, endpoint) = (&self.upstream.config.name, &self.url);
             tracing::warn!(
                 exporter,
                 endpoint,

@@ -9,22 +9,17 @@ use std::time::Instant;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
-#[cfg(target_os = "linux")]
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::super::clock::{self, Dice};
-use super::super::listener;
+use super::super::shared::UpstreamShared;
+use super::super::socket::{self, Socket};
 use super::proxy::Via;
 use super::tunnel;
 use super::wire::Wire;
 use crate::config::{HttpUrl, bracketed};
-use crate::limits::{CONNECT_TIMEOUT, UPSTREAM_SILENCE_MAX};
+use crate::limits::CONNECT_TIMEOUT;
 use crate::stats::UpstreamCounters;
 use crate::upstream::{Endpoint, Reconnect};
-
-/// What carries the bytes.
-pub(super) type Socket = TcpStream;
 
 /// Why there is no new connection.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +40,7 @@ pub(super) struct Dialler(Arc<Shared>);
 struct Shared {
     url: HttpUrl,
     via: Option<Via>,
+    upstream: Arc<UpstreamShared>,
     counters: Arc<UpstreamCounters>,
     dialling: tokio::sync::Mutex<()>,
     backoff: Mutex<Backoff>,
@@ -58,10 +54,14 @@ struct Backoff {
 }
 
 impl Dialler {
-    pub(super) fn new(url: HttpUrl, via: Option<Via>, counters: Arc<UpstreamCounters>) -> Self {
+    pub(super) fn new(
+        (url, via): (HttpUrl, Option<Via>),
+        upstream: Arc<UpstreamShared>,
+        counters: Arc<UpstreamCounters>,
+    ) -> Self {
         let backoff = Backoff { reconnect: Reconnect::default(), not_before: None, dice: Dice::new() };
         let (dialling, backoff) = (tokio::sync::Mutex::default(), Mutex::new(backoff));
-        Self(Arc::new(Shared { url, via, counters, dialling, backoff }))
+        Self(Arc::new(Shared { url, via, upstream, counters, dialling, backoff }))
     }
 
     /// When the next dial may be, if not now.
@@ -110,26 +110,21 @@ impl Dialler {
 
     async fn connect(&self) -> io::Result<Socket> {
         let HttpUrl { tls, host, port, .. } = &self.0.url;
+        let upstream = &self.0.upstream;
         let Some(via) = &self.0.via else {
-            return connect(&Endpoint { host: host.clone(), port: *port }).await;
+            let endpoint = Endpoint::Tcp { host: host.clone(), port: *port };
+            return socket::dial(&endpoint, upstream.tls.as_ref()).await;
         };
-        let mut socket = connect(&via.endpoint).await?;
+        let mut socket = socket::dial(&via.endpoint, upstream.proxy_tls.as_ref()).await?;
         if *tls {
             let authority = format!("{}:{port}", bracketed(host));
             tunnel::open(&mut socket, &authority, via.authorization.as_ref()).await?;
         }
-        Ok(socket)
+        match &upstream.tls {
+            Some(tls) => tls.connect(host, socket).await,
+            None => Ok(socket),
+        }
     }
-}
-
-async fn connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    // Resolved anew for every dial; connect tries all addresses of the name in turn.
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-    listener::tune(&stream)?;
-    // Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
-    #[cfg(target_os = "linux")]
-    SockRef::from(&stream).set_tcp_user_timeout(Some(UPSTREAM_SILENCE_MAX))?;
-    Ok(stream)
 }
 
 impl tower_service::Service<Uri> for Dialler {

@@ -33,7 +33,7 @@ pub(super) fn resolve(
         Proxy::None => Ok(None),
         Proxy::Through(proxy) => {
             let authorization = proxy.credentials.as_deref().map(basic).transpose()?;
-            let endpoint = Endpoint { host: proxy.host.clone(), port: proxy.port };
+            let endpoint = Endpoint::Tcp { host: proxy.host.clone(), port: proxy.port };
             Ok(Some(Via { endpoint, tls: proxy.tls, authorization }))
         }
         Proxy::FromEnvironment if is_loopback(&url.host) => Ok(None),
@@ -81,7 +81,7 @@ fn via(proxy: &Intercept) -> Option<Via> {
     let authority = proxy.uri().authority()?;
     let (host, port) = (authority.host(), port(authority, tls)?);
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let endpoint = Endpoint { host: host.to_owned(), port };
+    let endpoint = Endpoint::Tcp { host: host.to_owned(), port };
     Some(Via { endpoint, tls, authorization: proxy.basic_auth().cloned() })
 }
 

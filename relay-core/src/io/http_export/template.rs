@@ -56,6 +56,11 @@ impl HttpTemplate {
         Ok(Self { uri, headers, via, compression: config.compression })
     }
 
+    /// Whether TLS is spoken to a proxy.
+    pub(crate) fn is_proxy_tls(&self) -> bool {
+        self.via.as_ref().is_some_and(|via| via.tls)
+    }
+
     /// A request that carries `message`. Its `Content-Length` is the message's, and `Host` the URL's: hyper writes both.
     pub(super) fn request(&self, message: &Rope) -> Request<Body> {
         let mut request = Request::new(Full::new(message.reader()));

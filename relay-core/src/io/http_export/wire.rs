@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::dialler::Socket;
+use super::super::socket::Socket;
+use super::super::tls::ALPN_HTTP2;
 
 /// A connected socket, and what requests over it look like.
 #[derive(Debug)]
@@ -19,7 +20,9 @@ pub(super) struct Wire {
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {
-        Connected::new().proxy(self.absolute_form)
+        let connected = Connected::new().proxy(self.absolute_form);
+        // Without ALPN it is HTTP/1.1: no upstream is asked to speak HTTP/2 unseen.
+        if self.socket.alpn() == Some(ALPN_HTTP2) { connected.negotiated_h2() } else { connected }
     }
 }
 

@@ -1,0 +1,186 @@
+//! A connected stream, whatever it runs over: TCP, a unix socket, or TLS over one of them; and how an upstream is dialled. It
+//! moves bytes and must never look at them.
+
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
+
+use super::tls::TlsDialer;
+use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, UPSTREAM_SILENCE_MAX};
+use crate::upstream::Endpoint;
+
+/// A connected stream. What is written over TLS may stay in its buffer until it is flushed; a flush of the others is free.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    /// Over one of the other two.
+    Tls(Box<TlsStream<Self>>),
+}
+
+/// An accepted connection on its way to another core's runtime.
+#[derive(Debug)]
+pub(crate) enum DetachedSocket {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Socket {
+    /// Takes it off this thread's runtime.
+    ///
+    /// # Errors
+    /// What the operating system says; a TLS stream stays where it is.
+    pub(crate) fn detach(self) -> io::Result<DetachedSocket> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(DetachedSocket::Tcp),
+            Self::Unix(stream) => stream.into_std().map(DetachedSocket::Unix),
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Puts it on this thread's runtime.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn attach(socket: DetachedSocket) -> io::Result<Self> {
+        match socket {
+            DetachedSocket::Tcp(stream) => TcpStream::from_std(stream).map(Self::Tcp),
+            DetachedSocket::Unix(stream) => UnixStream::from_std(stream).map(Self::Unix),
+        }
+    }
+
+    /// What every TCP socket gets, of senders and of upstreams: no delay of small writes, and the kernel notices dead peers.
+    ///
+    /// # Errors
+    /// What the operating system says: the peer is gone.
+    pub(crate) fn tune(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_nodelay(true)?;
+                let keepalive =
+                    TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+                SockRef::from(stream).set_tcp_keepalive(&keepalive)
+            }
+            Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.get_ref().0.tune(),
+        }
+    }
+
+    /// Resolves when there is something to read, if only the end.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+            // It may hold something already; only a read can tell.
+            Self::Tls(_) => Ok(()),
+        }
+    }
+
+    /// The protocol that was agreed on by ALPN (RFC 7301), for example `h2`; `None` without TLS or without ALPN.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+}
+
+/// Connects to `endpoint`, with TLS if there is a dialler for it. Takes as long as the network does: the caller bounds it.
+///
+/// # Errors
+/// What the operating system says, or in words why the TLS handshake failed.
+pub(crate) async fn dial(endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Result<Socket> {
+    let socket = match endpoint {
+        // Resolved anew for every dial; connect tries all addresses of the name in turn.
+        Endpoint::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            // Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
+            #[cfg(target_os = "linux")]
+            SockRef::from(&stream).set_tcp_user_timeout(Some(UPSTREAM_SILENCE_MAX))?;
+            Socket::Tcp(stream)
+        }
+        Endpoint::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+        Endpoint::Abstract(name) => Socket::Unix(UnixStream::connect(abstract_path(name)).await?),
+    };
+    socket.tune()?;
+    match tls {
+        // Boxed: a dial without TLS need not be as large as a handshake.
+        Some(tls) => Box::pin(tls.connect(endpoint.host(), socket)).await,
+        None => Ok(socket),
+    }
+}
+
+/// The name of an abstract socket as tokio and socket2 take it: after a zero byte (unix(7)).
+pub(super) fn abstract_path(name: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let mut path = Vec::with_capacity(name.len() + 1);
+    path.push(0);
+    path.extend_from_slice(name);
+    PathBuf::from(std::ffi::OsString::from_vec(path))
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // All three are.
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // Nothing of theirs waits in this process.
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
