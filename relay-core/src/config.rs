@@ -2,6 +2,7 @@
 //! the one that the OpenTelemetry Collector's users know, unless the field says otherwise.
 
 mod compression;
+mod http_upstream;
 mod listen;
 mod tls;
 
@@ -17,6 +18,8 @@ use crate::otlp::Signal;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
 
 pub use compression::{Compression, CompressionError};
+pub use http_upstream::{ForwardProxy, HttpConnections, HttpUpstreamConfig, HttpUrl, HttpUrlError, Proxy};
+pub(crate) use http_upstream::{bracketed, port};
 
 /// An OTLP listener.
 #[derive(Clone, Debug)]
@@ -181,6 +184,11 @@ impl UpstreamConfig {
         Self::new(name, Destination::Grpc(GrpcConfig::new(endpoint)))
     }
 
+    /// An OTLP/HTTP upstream with the defaults.
+    pub fn http(name: impl Into<String>, url: HttpUrl) -> Self {
+        Self::new(name, Destination::Http(Box::new(HttpUpstreamConfig::new(url))))
+    }
+
     /// An upstream inside this process.
     pub fn sink(name: impl Into<String>, sink: Arc<dyn BatchSink>) -> Self {
         Self::new(name, Destination::Sink(sink))
@@ -212,6 +220,8 @@ impl UpstreamConfig {
 pub enum Destination {
     /// An OTLP/gRPC server.
     Grpc(GrpcConfig),
+    /// An OTLP/HTTP server.
+    Http(Box<HttpUpstreamConfig>),
     /// A function of this process.
     Sink(Arc<dyn BatchSink>),
 }
@@ -220,6 +230,7 @@ impl std::fmt::Debug for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Grpc(config) => config.fmt(f),
+            Self::Http(config) => config.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }

@@ -67,6 +67,24 @@ pub const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer read from an upstream, in bytes. OTLP 1.11, "OTLP/gRPC Response": 4 MiB is recommended.
 pub const UPSTREAM_RESPONSE_BYTES_MAX: usize = 4 << 20;
 
+/// Time for one attempt to export a batch over OTLP/HTTP (the Collector's `timeout` of the OTLP/HTTP exporter).
+pub const HTTP_UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections to an OTLP/HTTP upstream that each core keeps while nothing is sent (Go's `DefaultMaxIdleConnsPerHost`).
+pub const HTTP_IDLE_CONNECTIONS_MAX: usize = 2;
+
+/// How long such a connection is kept (the Collector's `idle_conn_timeout`).
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Time for the answer to a ping over HTTP/2 (the Collector's `http2_ping_timeout`).
+pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Characters of an upstream's or a proxy's words that are logged: enough for a reason, not for the page of a web server.
+pub const UPSTREAM_WORDS_CHARS_MAX: usize = 200;
+
+/// Bytes of a proxy's answer to `CONNECT`: a head, which proxies keep to some hundred.
+pub const PROXY_ANSWER_BYTES_MAX: usize = 8 << 10;
+
 /// Bytes of calls to an upstream that are ready to be written, beyond what the kernel has taken: one vectored write.
 pub const WRITE_AHEAD_BYTES: usize = 256 << 10;
 

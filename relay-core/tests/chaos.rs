@@ -52,7 +52,7 @@ fn assert_seen(collector: &Collector, sent: &SpanIds) {
 fn grpc(config: &mut UpstreamConfig) -> &mut GrpcConfig {
     match &mut config.destination {
         Destination::Grpc(grpc) => grpc,
-        Destination::Sink(_) => panic!("a gRPC upstream"),
+        _ => panic!("a gRPC upstream"),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::{
 };
 use crate::limits::CALL_TIMEOUT_NONE;
 
+mod otlp_http;
 mod receivers;
 mod tls;
 
@@ -132,8 +133,9 @@ pub(crate) fn make(
             ExporterKind::Otlp(otlp) => {
                 otlp_upstream(name, otlp, pipeline.batch.as_ref(), &mut plan.notices)?
             }
-            ExporterKind::OtlpHttp(_) => {
-                return Err(vec![format!("exporters.{}: OTLP/HTTP is not sent yet", exporter.id)]);
+            ExporterKind::OtlpHttp(otlp) => {
+                let (signal, processor) = (pipeline.signal, pipeline.batch.as_ref());
+                otlp_http::upstream(name, signal, otlp, processor, &mut plan.notices)?
             }
             ExporterKind::Debug(_) | ExporterKind::Printer => {
                 let sink = UpstreamConfig::sink(name, sink(exporter));

@@ -74,6 +74,11 @@ pub fn status_bytes(status: &Status) -> Vec<u8> {
     RpcStatus { code, message: status.message.to_string(), details: Vec::new() }.encode_to_vec()
 }
 
+/// The message of a `google.rpc.Status`; `None` for what is none.
+pub fn status_message(bytes: &[u8]) -> Option<String> {
+    RpcStatus::decode(bytes).ok().map(|status| status.message)
+}
+
 /// The value of a `grpc-status-details-bin` header: the status with a `RetryInfo` of `delay` (OTLP/gRPC, "Throttling").
 pub fn status_details_with_retry(code: Code, message: &str, delay: Duration) -> String {
     let seconds = i64::try_from(delay.as_secs()).unwrap_or(i64::MAX);

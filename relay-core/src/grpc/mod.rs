@@ -9,7 +9,9 @@ mod message;
 mod status;
 mod timeout;
 
-pub use control::{ExportResponse, PartialSuccess, retry_delay, status_bytes, status_details_with_retry};
+pub use control::{
+    ExportResponse, PartialSuccess, retry_delay, status_bytes, status_details_with_retry, status_message,
+};
 pub use message::{Message, MessageAssembler, MessageError, PREFIX_BYTES, prefix};
 pub use status::{Code, Status, decode_message, encode_message};
 pub use timeout::{format_timeout, parse_timeout};

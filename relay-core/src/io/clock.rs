@@ -2,12 +2,18 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The monotonic time.
 #[expect(clippy::disallowed_methods, reason = "the one clock of the crate; everything else is told the time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The time of day, which may jump: only to compare with what a peer says as a date.
+#[expect(clippy::disallowed_methods, reason = "the one clock of the crate; everything else is told the time")]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Sleeps until `at`.

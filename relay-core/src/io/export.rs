@@ -24,7 +24,7 @@ pub(crate) type Body = Chain<Bytes, RopeReader>;
 const ENCODING_FIELD: &str = "grpc-encoding";
 
 /// OTLP Exporter specification, "User Agent": the exporter's name and version, after those of the product.
-const USER_AGENT_VALUE: &str =
+pub(crate) const USER_AGENT_VALUE: &str =
     concat!("relayd/", env!("CARGO_PKG_VERSION"), " OTel-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"));
 
 /// What was configured and cannot be said in a call's headers.
@@ -34,6 +34,10 @@ pub(crate) enum TemplateError {
     Header(String),
     #[error("{0:?} is not a valid authority of a URI")]
     Authority(String),
+    #[error("{0:?} is not a valid URI")]
+    Url(String),
+    #[error("{0}")]
+    Proxy(String),
     #[error("gRPC has no name for the compression {0:?}")]
     Compression(Compression),
 }

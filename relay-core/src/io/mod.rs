@@ -15,6 +15,7 @@ pub mod encoding;
 pub(crate) mod export;
 pub(crate) mod gather;
 pub(crate) mod http;
+pub(crate) mod http_export;
 pub(crate) mod inbound;
 pub(crate) mod incoming;
 pub(crate) mod intake;

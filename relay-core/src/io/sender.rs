@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::channel::Channel;
 use super::clock::{self, Dice};
 use super::export::{Template, export};
+use super::http_export::HttpChannel;
 use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::shared::RouteConfig;
@@ -51,6 +52,7 @@ pub(crate) struct Sender {
 
 enum Route {
     Grpc(Rc<Channel>, Template),
+    Http(Box<HttpChannel>),
     Sink(Arc<dyn BatchSink>),
 }
 
@@ -61,6 +63,7 @@ impl Sender {
         phase: watch::Receiver<Phase>,
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Rc<Self> {
+        let mut calls_max = intake.upstream.config.calls_max;
         let (route, retry, attempt_timeout) = match &intake.upstream.route {
             RouteConfig::Grpc(grpc) => {
                 let (grpc, template) = &**grpc;
@@ -69,16 +72,24 @@ impl Sender {
                 let channel = Channel::new(grpc.endpoint.clone(), (about, upstream), counters, shared);
                 (Route::Grpc(channel, template.clone()), grpc.retry, grpc.timeout)
             }
+            RouteConfig::Http(http) => {
+                let (http, template) = &**http;
+                // A connection carries one call, so a bound on one is a bound on the other; where HTTP/2 is agreed on, one is enough.
+                calls_max = calls_max.min(http.connections.connections_max.unwrap_or(usize::MAX));
+                let (upstream, counters) = (Arc::clone(&intake.upstream), Arc::clone(&intake.counters));
+                let channel =
+                    HttpChannel::new((http, template), (about, upstream), counters, Rc::clone(&log));
+                (Route::Http(Box::new(channel)), http.retry, http.timeout)
+            }
             RouteConfig::Sink(sink) => (Route::Sink(Arc::clone(sink)), RetryPolicy::default(), Duration::MAX),
         };
-        let calls_max = intake.upstream.config.calls_max.div_ceil(cores).max(1);
         Rc::new(Self {
             intake,
             route,
             retry,
             attempt_timeout,
             calls: Cell::new(0),
-            calls_max,
+            calls_max: calls_max.div_ceil(cores).max(1),
             call_ended: Notify::new(),
             hold_until: Cell::new(None),
             phase,
@@ -207,20 +218,34 @@ impl Sender {
         (message, encoding): (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
     ) -> Outcome {
-        let (channel, template) = match &self.route {
-            Route::Sink(sink) => return sink.deliver(batch),
-            Route::Grpc(channel, template) => (channel, template),
-        };
         while let Some(until) = self.hold_until.get().filter(|until| *until > clock::now()) {
             self.wait_until(until).await;
         }
         let give_up_at =
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
+        match &self.route {
+            Route::Grpc(channel, template) => {
+                self.attempt_grpc(channel, template, (message, encoding), give_up_at).await
+            }
+            Route::Http(channel) => {
+                channel.export((message, batch.encoding()), self.attempt_timeout, give_up_at).await
+            }
+            Route::Sink(sink) => sink.deliver(batch),
+        }
+    }
+
+    async fn attempt_grpc(
+        &self,
+        channel: &Rc<Channel>,
+        template: &Template,
+        message: (&Rope, Option<Encoding>),
+        give_up_at: Option<Instant>,
+    ) -> Outcome {
         let Some((link, generation)) = channel.ready(give_up_at).await else {
             return Outcome::Lost { cause: "no connection to the upstream".to_owned() };
         };
         let answers = channel.answers();
-        match tokio::time::timeout(self.attempt_timeout, export(&link, template, (message, encoding))).await {
+        match tokio::time::timeout(self.attempt_timeout, export(&link, template, message)).await {
             Ok(outcome) => {
                 if !matches!(outcome, Outcome::Lost { .. }) {
                     channel.answered();
@@ -239,8 +264,10 @@ impl Sender {
     /// The bytes to send and how they are encoded: the batch's own, or their compressed form, made once for all attempts.
     fn message(&self, batch: &Batch) -> std::io::Result<(Rope, Option<Encoding>)> {
         let compression = match &self.route {
-            Route::Grpc(_, template) if batch.encoding().is_none() => template.compression,
-            _ => Compression::None,
+            _ if batch.encoding().is_some() => Compression::None,
+            Route::Grpc(_, template) => template.compression,
+            Route::Http(channel) => channel.compression(),
+            Route::Sink(_) => Compression::None,
         };
         match Encoding::of(compression) {
             None => Ok((batch.rope().clone(), batch.encoding())),
@@ -250,9 +277,6 @@ impl Sender {
 
     fn log_outcome(&self, outcome: &Outcome, batch: &Batch) {
         let exporter = &self.intake.upstream.config.name;
-        if outcome.verdict() == Verdict::Unimplemented {
-            return self.say_unimplemented(outcome, batch);
-        }
         let (kind, text) = match outcome {
             Outcome::Accepted { rejected: 0, message } if message.is_empty() => return,
             Outcome::Accepted { rejected, message } => (
@@ -260,8 +284,12 @@ impl Sender {
                 format!("partial success: {rejected} {} rejected: {message}", batch.signal().items()),
             ),
             Outcome::Refused { status, .. } => ("refused", status.to_string()),
+            Outcome::HttpRefused { status, message, .. } => ("refused", format!("HTTP {status}: {message}")),
             Outcome::Lost { cause } => ("lost", cause.clone()),
         };
+        if outcome.verdict() == Verdict::Unimplemented {
+            return self.say_unimplemented(&text, batch);
+        }
         if let Some(left_out) = self.log.allow(self.about, kind) {
             let (signal, items, bytes) = (batch.signal().name(), batch.items(), batch.rope().len());
             tracing::warn!(exporter, signal, items, bytes, left_out, "upstream: {text}");
@@ -269,13 +297,15 @@ impl Sender {
     }
 
     /// That an upstream does not take a signal (Jaeger takes traces alone) is no outage: it is said once, and counted.
-    fn say_unimplemented(&self, outcome: &Outcome, batch: &Batch) {
-        let Outcome::Refused { status, .. } = outcome else { return };
+    fn say_unimplemented(&self, text: &str, batch: &Batch) {
         if !self.intake.upstream.said_unimplemented.swap(true, Ordering::Relaxed) {
             let (exporter, signal) = (&self.intake.upstream.config.name, batch.signal());
+            // A wrong path is answered with the same status.
+            let or_url =
+                if matches!(self.route, Route::Http(_)) { "Correct the endpoint, or take" } else { "Take" };
             tracing::error!(
                 exporter,
-                "upstream does not take {}: {status}; all {} for it are dropped and counted. Take the exporter out of the {} \
+                "upstream does not take {}: {text}; all {} for it are dropped and counted. {or_url} the exporter out of the {} \
                  pipeline",
                 signal.name(),
                 signal.items(),

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::export::{Template, TemplateError};
+use super::http_export::HttpTemplate;
 use super::socket::DetachedSocket;
-use super::tls::{ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
+use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
 use crate::batch::{Batch, Encoding, Ledger, Places, ReceiptSender};
 use crate::config::{
-    BatchSink, Destination, GrpcConfig, ListenAddress, Passthrough, QueueLimit, ReceiverConfig,
-    UpstreamConfig,
+    BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, ListenAddress, Passthrough, QueueLimit,
+    ReceiverConfig, UpstreamConfig,
 };
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
@@ -99,6 +100,7 @@ pub(crate) enum UpstreamError {
 #[derive(Clone)]
 pub(crate) enum RouteConfig {
     Grpc(Box<(GrpcConfig, Template)>),
+    Http(Box<(HttpUpstreamConfig, HttpTemplate)>),
     Sink(Arc<dyn BatchSink>),
 }
 
@@ -106,6 +108,7 @@ impl std::fmt::Debug for RouteConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Grpc(grpc) => grpc.0.fmt(f),
+            Self::Http(http) => http.0.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
@@ -116,6 +119,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) config: UpstreamConfig,
     pub(crate) route: RouteConfig,
     pub(crate) tls: Option<TlsDialer>,
+    /// Where TLS is spoken to the proxy on the way.
+    pub(crate) proxy_tls: Option<TlsDialer>,
     pub(crate) lanes: Lanes<Batch>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) places: Option<Places>,
@@ -146,14 +151,13 @@ impl UpstreamShared {
             Destination::Grpc(grpc) => {
                 RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal, unopened)?)))
             }
+            Destination::Http(http) => {
+                let template = HttpTemplate::new(http, |name| std::env::var(name).ok())?;
+                RouteConfig::Http(Box::new(((**http).clone(), template)))
+            }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
-        let tls = match &config.destination {
-            Destination::Grpc(grpc) => grpc.tls.as_deref(),
-            Destination::Sink(_) => None,
-        };
-        let about = || format!("upstream {}", config.name);
-        let tls = tls.map(|tls| TlsDialer::new(about(), tls, &[ALPN_HTTP2])).transpose()?;
+        let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(share),
             _ => share,
@@ -175,6 +179,7 @@ impl UpstreamShared {
             said_unimplemented: AtomicBool::new(false),
             route,
             tls,
+            proxy_tls,
             config,
         }))
     }
@@ -183,6 +188,7 @@ impl UpstreamShared {
     pub(crate) fn passes(&self, encoding: Encoding) -> bool {
         let has_encoding = match &self.route {
             RouteConfig::Grpc(_) => encoding.grpc_name().is_some(),
+            RouteConfig::Http(_) => true,
             RouteConfig::Sink(_) => false,
         };
         self.config.passthrough != Passthrough::Off && has_encoding
@@ -203,6 +209,31 @@ impl UpstreamShared {
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats
     }
+}
+
+/// What shakes hands with an upstream, and with the proxy on the way there.
+fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Option<TlsDialer>), TlsError> {
+    let about = format!("upstream {name}");
+    Ok(match route {
+        RouteConfig::Grpc(grpc) => {
+            let tls = grpc.0.tls.as_ref();
+            (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
+        }
+        RouteConfig::Http(http) => {
+            let (config, template) = &**http;
+            let connections = &config.connections;
+            // A connection that is closed after one call has nothing to share.
+            let http2 = connections.http2 && connections.keep_alive;
+            let alpn: &[&[u8]] = if http2 { &[ALPN_HTTP2, ALPN_HTTP1] } else { &[ALPN_HTTP1] };
+            let dialer = |about, alpn| TlsDialer::new(about, &config.tls, alpn);
+            let proxy = format!("proxy of {about}");
+            (
+                config.url.tls.then(|| dialer(about, alpn)).transpose()?,
+                template.is_proxy_tls().then(|| dialer(proxy, &[ALPN_HTTP1])).transpose()?,
+            )
+        }
+        RouteConfig::Sink(_) => (None, None),
+    })
 }
 
 impl Shared {

@@ -86,7 +86,6 @@ impl Socket {
     }
 
     /// The protocol that was agreed on by ALPN (RFC 7301), for example `h2`; `None` without TLS or without ALPN.
-    #[expect(dead_code, reason = "told to whoever speaks more than one protocol over a connection")]
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => None,

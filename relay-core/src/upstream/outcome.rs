@@ -21,6 +21,15 @@ pub enum Outcome {
         /// `RetryInfo.retry_delay`, if the answer carried one.
         retry_delay: Option<Duration>,
     },
+    /// Answered with an HTTP status other than success.
+    HttpRefused {
+        /// The status.
+        status: u16,
+        /// The upstream's words, shortened.
+        message: String,
+        /// `Retry-After`, if the answer had one.
+        retry_after: Option<Duration>,
+    },
     /// No answer: connection lost, or the attempt's timeout passed. It may have been delivered.
     Lost {
         /// What happened, for logs.
@@ -52,12 +61,15 @@ pub enum Verdict {
 }
 
 impl Outcome {
-    /// The meaning of this outcome: OTLP 1.11, "Failures" and "OTLP/gRPC Throttling".
+    /// The meaning of this outcome: OTLP 1.11, "Failures" and "Throttling", of OTLP/gRPC and of OTLP/HTTP.
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Accepted { rejected, .. } => Verdict::Delivered { rejected: *rejected },
             Self::Lost { .. } => Verdict::Retry { throttle: None },
             Self::Refused { status, retry_delay } => refused(status, *retry_delay),
+            Self::HttpRefused { status, message, retry_after } => {
+                http_refused(*status, message, *retry_after)
+            }
         }
     }
 }
@@ -84,9 +96,47 @@ fn refused(status: &Status, throttle: Option<Duration>) -> Verdict {
     }
 }
 
+/// OTLP 1.11, "OTLP/HTTP Response", "Failures" and "Retryable Response Codes": all but four are for good.
+fn http_refused(status: u16, message: &str, throttle: Option<Duration>) -> Verdict {
+    match status {
+        429 | 502 | 503 | 504 => Verdict::Retry { throttle },
+        413 => Verdict::TooLarge,
+        // What the Collector answers instead of 413: "http: request body too large".
+        400 if message.contains("too large") => Verdict::TooLarge,
+        // 500 is what the Collector answers when somebody behind it has refused for good.
+        400 | 500 => Verdict::Poisoned,
+        // What the Collector answers where no pipeline takes the signal; also an endpoint with a wrong path.
+        404 => Verdict::Unimplemented,
+        _ => Verdict::Refused,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The retryable statuses of OTLP 1.11 among all of 100 to 599; what else has a meaning of its own.
+    #[test]
+    fn http_table() {
+        let verdict = |status, message: &str, retry_after| {
+            Outcome::HttpRefused { status, message: message.to_owned(), retry_after }.verdict()
+        };
+        let retried = [429, 502, 503, 504];
+        for status in 100..=599 {
+            let expected = match status {
+                400 | 500 => Verdict::Poisoned,
+                404 => Verdict::Unimplemented,
+                413 => Verdict::TooLarge,
+                _ if retried.contains(&status) => Verdict::Retry { throttle: None },
+                _ => Verdict::Refused,
+            };
+            assert_eq!(verdict(status, "", None), expected, "{status}");
+        }
+        let delay = Some(Duration::from_secs(3));
+        assert_eq!(verdict(503, "", delay), Verdict::Retry { throttle: delay });
+        assert_eq!(verdict(403, "", delay), Verdict::Refused, "a delay alone makes nothing retryable");
+        assert_eq!(verdict(400, "http: request body too large", None), Verdict::TooLarge);
+    }
 
     fn verdict(code: u32, message: &'static str, retry_delay: Option<Duration>) -> Verdict {
         Outcome::Refused { status: Status::new(Code(code), message), retry_delay }.verdict()

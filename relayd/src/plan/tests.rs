@@ -36,7 +36,7 @@ fn with_exporter(keys: &str, processors: &str) -> Plan {
 fn grpc(plan: &Plan) -> &GrpcConfig {
     match &plan.upstreams[0].destination {
         Destination::Grpc(grpc) => grpc,
-        Destination::Sink(_) => panic!("a sink"),
+        other => panic!("{other:?}"),
     }
 }
 

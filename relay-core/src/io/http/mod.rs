@@ -13,4 +13,4 @@ mod prefixed;
 mod request;
 mod serve;
 
-pub(crate) use serve::{Preface, serve, sniff};
+pub(crate) use serve::{OnThisCore, Preface, serve, sniff};

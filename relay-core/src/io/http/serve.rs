@@ -119,9 +119,9 @@ fn http2_builder(streams_max: u32) -> http2::Builder<OnThisCore> {
     builder
 }
 
-/// Runs what hyper spawns on the core of the connection.
+/// Runs what hyper spawns on the core that it is spawned on.
 #[derive(Clone, Copy, Debug)]
-struct OnThisCore;
+pub(crate) struct OnThisCore;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for OnThisCore {
     fn execute(&self, future: F) {

@@ -1,0 +1,126 @@
+//! What all requests to one OTLP/HTTP upstream have in common; made once. Header values may be secrets: must never show one.
+
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+
+use super::super::export::{TemplateError, USER_AGENT_VALUE};
+use super::proxy::{self, Via};
+use crate::batch::{Encoding, Rope, RopeReader};
+use crate::config::{Compression, HttpUpstreamConfig};
+
+/// A body that is written from where the batch is: hyper takes all of its ranges for its vectored writes.
+pub(super) type Body = Full<RopeReader>;
+
+/// The head of every request.
+#[derive(Clone)]
+pub(crate) struct HttpTemplate {
+    uri: Uri,
+    headers: HeaderMap,
+    pub(super) via: Option<Via>,
+    pub(crate) compression: Compression,
+}
+
+impl HttpTemplate {
+    /// From what was configured; `variable` gives variables of the environment, for a proxy.
+    ///
+    /// # Errors
+    /// What cannot be sent.
+    pub(crate) fn new(
+        config: &HttpUpstreamConfig,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, TemplateError> {
+        let uri = Uri::try_from(config.url.to_string());
+        let uri = uri.map_err(|_| TemplateError::Url(config.url.to_string()))?;
+        let via = proxy::resolve(&config.proxy, &config.url, variable).map_err(TemplateError::Proxy)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+        for (name, value) in &config.headers {
+            let error = || TemplateError::Header(name.clone());
+            let name = HeaderName::try_from(name).map_err(|_| error())?;
+            let mut value = HeaderValue::try_from(value).map_err(|_| error())?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        if config.compression != Compression::None {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(config.compression.http_name()));
+        }
+        if !config.connections.keep_alive {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        // A tunnel's proxy is asked elsewhere.
+        if let Some(Via { authorization: Some(value), .. }) = via.as_ref().filter(|_| !config.url.tls) {
+            headers.insert(PROXY_AUTHORIZATION, value.clone());
+        }
+        Ok(Self { uri, headers, via, compression: config.compression })
+    }
+
+    /// Whether TLS is spoken to a proxy.
+    pub(crate) fn is_proxy_tls(&self) -> bool {
+        self.via.as_ref().is_some_and(|via| via.tls)
+    }
+
+    /// A request that carries `message`, which is encoded as configured, or as `unopened` says. Its `Content-Length` is the message's, and `Host` the URL's: hyper writes both.
+    pub(super) fn request(&self, message: &Rope, unopened: Option<Encoding>) -> Request<Body> {
+        let mut request = Request::new(Full::new(message.reader()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        if let Some(encoding) = unopened {
+            let name = HeaderValue::from_static(encoding.http_name());
+            request.headers_mut().insert(CONTENT_ENCODING, name);
+        }
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ForwardProxy, HttpUrl, Proxy};
+
+    fn template(config: &HttpUpstreamConfig) -> Result<HttpTemplate, String> {
+        HttpTemplate::new(config, |_| None).map_err(|error| error.to_string())
+    }
+
+    fn config(url: &str) -> HttpUpstreamConfig {
+        HttpUpstreamConfig::new(HttpUrl::parse(url).unwrap())
+    }
+
+    #[test]
+    fn configured_headers_replace_the_user_agent_but_not_the_content() {
+        let mut config = config("http://c:4318/v1/traces");
+        config.compression = Compression::ZSTD;
+        config.headers = [("User-Agent", "mine"), ("content-type", "text/plain"), ("x-token", "secret")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+        let request = template(&config).unwrap().request(&Rope::new(Vec::new()), None);
+        let header = |name: &str| request.headers()[name].to_str().unwrap();
+        assert_eq!(
+            ["user-agent", "content-type", "content-encoding"].map(header),
+            ["mine", "application/x-protobuf", "zstd"]
+        );
+        assert!(request.headers()["x-token"].is_sensitive());
+        config.headers.push(("two words".to_owned(), "secret".to_owned()));
+        let error = template(&config).err().unwrap();
+        assert!(error.contains("two words") && !error.contains("secret"), "{error}");
+    }
+
+    /// The password for a proxy goes to the proxy alone: with the request where the proxy reads it, with `CONNECT` otherwise.
+    #[test]
+    fn only_a_proxy_gets_its_credentials() {
+        let asked = |url| {
+            let mut config = config(url);
+            let credentials = Some("me:secret".to_owned());
+            config.proxy =
+                Proxy::Through(ForwardProxy { tls: false, host: "p".to_owned(), port: 1, credentials });
+            template(&config)
+                .unwrap()
+                .request(&Rope::new(Vec::new()), None)
+                .headers()
+                .contains_key("proxy-authorization")
+        };
+        assert_eq!((asked("http://c/"), asked("https://c/")), (true, false));
+    }
+}
