@@ -1,6 +1,7 @@
 //! What an embedding service says: where to receive, where to forward, under which bounds. Plain data; every default is
 //! the one that the OpenTelemetry Collector's users know, unless the field says otherwise.
 
+mod auth;
 mod compression;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use crate::limits;
 use crate::otlp::Signal;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
 
+pub use auth::{BearerAuth, ClientAuth, Secret, SecretSource, ServerAuth, TokenSource, UserSource};
 pub use compression::{Compression, CompressionError};
 
 /// An OTLP listener.
@@ -34,6 +36,8 @@ pub struct ReceiverConfig {
     pub streams_max: u32,
     /// Age after which a connection is asked to go (GOAWAY), so that clients spread anew. Default never.
     pub connection_age_max: Option<Duration>,
+    /// What a request must show. Default nothing: everybody may send.
+    pub auth: Option<ServerAuth>,
 }
 
 impl ReceiverConfig {
@@ -48,6 +52,7 @@ impl ReceiverConfig {
             message_bytes_max: limits::RECEIVE_MESSAGE_BYTES_MAX,
             streams_max: limits::STREAMS_PER_CONNECTION_MAX,
             connection_age_max: None,
+            auth: None,
         }
     }
 }
@@ -212,6 +217,8 @@ pub struct GrpcConfig {
     pub compression: Compression,
     /// Retries (`retry_on_failure`).
     pub retry: RetryPolicy,
+    /// What each call shows. Default nothing.
+    pub auth: Option<Box<ClientAuth>>,
 }
 
 impl GrpcConfig {
@@ -223,6 +230,7 @@ impl GrpcConfig {
             headers: Vec::new(),
             compression: Compression::None,
             retry: RetryPolicy::default(),
+            auth: None,
         }
     }
 }
@@ -236,6 +244,7 @@ impl std::fmt::Debug for GrpcConfig {
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("retry", &self.retry)
+            .field("auth", &self.auth)
             .finish()
     }
 }

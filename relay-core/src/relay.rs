@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::Receipt;
 use crate::config::{ReceiverConfig, UpstreamConfig};
+use crate::io::auth::Gate;
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamShared};
 use crate::io::transcode::Transcoder;
 use crate::io::{affinity, clock, core, listener};
@@ -67,6 +68,14 @@ pub enum StartError {
     /// Two upstreams have the same name.
     #[error("two upstreams are named {0:?}")]
     DuplicateUpstream(String),
+    /// The credentials that a receiver asks for cannot be used.
+    #[error("receiver {receiver:?}: {message}")]
+    Auth {
+        /// The receiver.
+        receiver: String,
+        /// Why; shows no credentials.
+        message: String,
+    },
     /// A receiver names an upstream that was not added.
     #[error("receiver {receiver:?} names upstream {upstream:?}, which does not exist")]
     UnknownUpstream {
@@ -214,10 +223,15 @@ impl RelayBuilder {
             let routes = routes(&config, &self.upstreams)?;
             let error =
                 |error| StartError::Listen { receiver: config.name.clone(), address: config.listen, error };
+            let gate = config.auth.as_ref().map(Gate::new).transpose();
+            let gate = gate.map_err(|error| StartError::Auth {
+                receiver: config.name.clone(),
+                message: error.to_string(),
+            })?;
             let listener = listener::bind(config.listen).map_err(error)?;
             let address = listener.local_addr().map_err(error)?;
             let counters = (0..cores).map(|_| Default::default()).collect();
-            bound.0.push(ReceiverShared { config, address, routes, counters });
+            bound.0.push(ReceiverShared { config, gate, address, routes, counters });
             bound.1.push(listener);
         }
         Ok(bound)

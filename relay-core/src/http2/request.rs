@@ -10,7 +10,7 @@ const SCHEMES: [u8; 2] = [0x86, 0x87];
 const DYNAMIC_FROM: usize = 62;
 
 /// Header blocks of a POST whose fields are the same in every call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestHead {
     // For a connection's first call: the fields join the peer's table.
     first: Vec<u8>,
@@ -18,6 +18,13 @@ pub struct RequestHead {
     later: Vec<u8>,
     // For a peer without a table.
     literal: Vec<u8>,
+}
+
+// Its bytes hold secrets.
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestHead").field("bytes", &self.literal.len()).finish_non_exhaustive()
+    }
 }
 
 impl RequestHead {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::transcode::Transcoder;
 use crate::batch::{Batch, Ledger, Places, ReceiptSender};
@@ -54,6 +55,8 @@ pub(crate) struct CoreShared {
 #[derive(Debug)]
 pub(crate) struct ReceiverShared {
     pub(crate) config: ReceiverConfig,
+    /// What it asks for, if it asks.
+    pub(crate) gate: Option<Gate>,
     pub(crate) address: SocketAddr,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
     pub(crate) routes: [Vec<usize>; Signal::ALL.len()],

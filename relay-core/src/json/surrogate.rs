@@ -36,7 +36,7 @@ impl Iterator for Halves<'_> {
                 // Another character is escaped, perhaps a backslash.
                 None => self.at = escape + 2,
                 Some(0xd800..=0xdbff) if self.is_low(escape + ESCAPE_BYTES) => {
-                    self.at = escape + 2 * ESCAPE_BYTES
+                    self.at = escape + 2 * ESCAPE_BYTES;
                 }
                 Some(unit) => {
                     self.at = escape + ESCAPE_BYTES;

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use super::super::auth::Gate;
 use super::super::call::{Rejection, inflated};
 use super::super::calls::{AwaitedResult, not_delivered};
 use super::super::clock;
@@ -47,7 +48,8 @@ pub(super) async fn answer(
         }
         Err(rejection) => {
             core.count_rejection(receiver, Transport::Http, &rejection);
-            answer::refusal(format, http, &rejection)
+            let challenge = core.receiver(receiver).and_then(|receiver| receiver.gate.as_ref());
+            answer::refusal(format, http, &rejection, challenge.map(Gate::challenge))
         }
     };
     if let Some(cors) = &http.cors {
@@ -65,7 +67,10 @@ async fn take(
     incoming: Incoming,
 ) -> Result<Counted, Rejection> {
     let Some(shared) = core.receiver(receiver) else { return Err(super::super::calls::memory_full()) };
-    let head = head::judge(shared, http, parts)?;
+    let mut head = head::judge(shared, http, parts)?;
+    if let Some(verifying) = head.verifying.take() {
+        verifying.verified().await?;
+    }
     let bytes_max = shared.config.message_bytes_max;
     let body = body::read(core, receiver, incoming, bytes_max).await?;
     let request = decode(core, head, body, bytes_max).await?;
