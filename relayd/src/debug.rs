@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use relay_core::batch::Batch;
 use relay_core::config::BatchSink;
-use relay_core::otlp::RequestView;
+use relay_core::otlp::{RequestView, Signal};
 use relay_core::upstream::Outcome;
 
 use crate::clock;
@@ -41,8 +41,23 @@ impl DebugSink {
         let bytes = batch.rope().slice(0, batch.rope().len());
         let bytes = bytes.contiguous();
         let request = RequestView::new(&bytes);
-        let (exporter, resource_spans) = (&self.exporter, request.resource_spans().count());
-        tracing::info!(exporter, "resource spans" = resource_spans, spans = batch.items(), "Traces");
+        // The requests of all signals have their resources in the same field.
+        let (exporter, resources, items) = (&self.exporter, request.resource_spans().count(), batch.items());
+        match batch.signal() {
+            Signal::Traces => tracing::info!(exporter, "resource spans" = resources, spans = items, "Traces"),
+            Signal::Metrics => {
+                tracing::info!(exporter, "resource metrics" = resources, "data points" = items, "Metrics");
+                return;
+            }
+            Signal::Logs => {
+                tracing::info!(exporter, "resource logs" = resources, "log records" = items, "Logs");
+                return;
+            }
+            Signal::Profiles => {
+                tracing::info!(exporter, "resource profiles" = resources, samples = items, "Profiles");
+                return;
+            }
+        }
         let write = match self.verbosity {
             Verbosity::Basic => return,
             Verbosity::Normal => write_normal,

@@ -11,16 +11,17 @@ use relay_core::limits as core_limits;
 use relay_core::upstream::Endpoint;
 
 use crate::config::{
-    self, Address, Batch, Config, Exporter, ExporterKind, GrpcServer, OtlpExporter, Pipeline, QueueBatch,
-    SendingQueue, Sizer,
+    self, Address, Batch, Config, Exporter, ExporterKind, OtlpExporter, Pipeline, QueueBatch, SendingQueue,
+    Sizer,
 };
 use crate::limits::CALL_TIMEOUT_NONE;
-use crate::listen;
+
+mod receivers;
 
 /// What relay-core is told.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// In the order of the configuration's receivers.
+    /// In the order of the configuration's receivers, one for each of their ports.
     pub(crate) receivers: Vec<ReceiverConfig>,
     /// One for each pair of pipeline and exporter.
     pub(crate) upstreams: Vec<UpstreamConfig>,
@@ -124,7 +125,7 @@ pub(crate) fn make(
     };
     for (pipeline, exporter) in pairs(config) {
         let name = upstream_name(config, pipeline, exporter);
-        let upstream = match &exporter.kind {
+        let mut upstream = match &exporter.kind {
             ExporterKind::Otlp(otlp) => {
                 otlp_upstream(name, otlp, pipeline.batch.as_ref(), &mut plan.notices)?
             }
@@ -136,6 +137,7 @@ pub(crate) fn make(
                 batched(sink, pipeline.batch.as_ref())
             }
         };
+        upstream.signal = pipeline.signal;
         plan.about.push(About {
             exporter: exporter.id.clone(),
             processor: pipeline
@@ -150,26 +152,7 @@ pub(crate) fn make(
         });
         plan.upstreams.push(upstream);
     }
-    let (receivers, errors): (Vec<_>, Vec<_>) = config
-        .receivers
-        .iter()
-        .enumerate()
-        .filter_map(|(index, receiver)| Some((index, receiver, receiver.grpc.as_ref()?)))
-        .map(|(index, receiver, grpc)| grpc_receiver(config, index, &receiver.id, grpc))
-        .partition(Result::is_ok);
-    let errors: Vec<String> = errors.into_iter().filter_map(Result::err).collect();
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    plan.receivers = receivers.into_iter().flatten().collect();
-    for receiver in &config.receivers {
-        if receiver.grpc.as_ref().is_some_and(|grpc| grpc.max_connection_age_grace.is_some()) {
-            plan.notices.push(format!(
-                "receivers.{}: max_connection_age_grace is not applied: calls run to their end after GOAWAY",
-                receiver.id
-            ));
-        }
-    }
+    plan.receivers = receivers::make(config, &mut plan.notices)?;
     Ok(plan)
 }
 
@@ -187,31 +170,6 @@ fn upstream_name(config: &Config, pipeline: &Pipeline, exporter: &Exporter) -> S
         0 | 1 => exporter.id.clone(),
         _ => format!("{}@{}", exporter.id, pipeline.name),
     }
-}
-
-/// A receiver feeds all pipelines that name it.
-fn grpc_receiver(
-    config: &Config,
-    index: usize,
-    id: &str,
-    grpc: &GrpcServer,
-) -> Result<ReceiverConfig, String> {
-    let Address::Tcp(endpoint) = &grpc.endpoint else {
-        return Err(format!("receiver {id}: unix sockets are not served yet"));
-    };
-    if grpc.tls.is_some() || grpc.auth.is_some() {
-        return Err(format!("receiver {id}: TLS and authentication are not served yet"));
-    }
-    let listen = listen::resolve(endpoint)
-        .map_err(|error| format!("receiver {id} cannot listen on {endpoint}: {error}"))?;
-    let feeds = pairs(config).filter(|(pipeline, _)| pipeline.receivers.contains(&index));
-    Ok(ReceiverConfig {
-        upstreams: feeds.map(|(pipeline, exporter)| upstream_name(config, pipeline, exporter)).collect(),
-        message_bytes_max: grpc.max_recv_msg_bytes,
-        streams_max: grpc.max_concurrent_streams,
-        connection_age_max: grpc.max_connection_age,
-        ..ReceiverConfig::new(id.to_owned(), listen)
-    })
 }
 
 fn otlp_upstream(

@@ -152,13 +152,31 @@ fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
     if quiet {
         return;
     }
-    let receivers = config.receivers.iter().filter(|receiver| receiver.grpc.is_some());
-    for (receiver, address) in receivers.zip(relay.listening_on()) {
-        tracing::info!("receiver {} listening on {address} (gRPC)", receiver.id);
+    let ports = config.receivers.iter().flat_map(|receiver| {
+        let both = receiver.one_port();
+        receiver.listeners().map(move |(protocol, _)| {
+            let spoken = match protocol {
+                _ if both => "gRPC and HTTP",
+                "http" => "HTTP",
+                _ => "gRPC",
+            };
+            (&receiver.id, spoken)
+        })
+    });
+    for ((id, spoken), address) in ports.zip(relay.listening_on()) {
+        tracing::info!("receiver {id} listening on {address} ({spoken})");
     }
     for exporter in &config.exporters {
-        if let ExporterKind::Otlp(otlp) = &exporter.kind {
-            tracing::info!("exporter {} sends to {} (gRPC)", exporter.id, otlp.endpoint);
+        match &exporter.kind {
+            ExporterKind::Otlp(otlp) => {
+                tracing::info!("exporter {} sends to {} (gRPC)", exporter.id, otlp.endpoint);
+            }
+            ExporterKind::OtlpHttp(otlp) => {
+                for url in otlp.urls() {
+                    tracing::info!("exporter {} sends to {} (HTTP)", exporter.id, url.authority());
+                }
+            }
+            ExporterKind::Debug(_) | ExporterKind::Printer => {}
         }
     }
 }

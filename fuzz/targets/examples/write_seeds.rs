@@ -147,6 +147,37 @@ fn retry_info() -> String {
     relay_core::grpc::status_details_with_retry(relay_core::grpc::Code::UNAVAILABLE, "full", delay)
 }
 
+/// What the Collector sends, what the relay writes, and what is made to harm.
+fn encoding_seeds() -> Vec<Seed> {
+    let message = encode(&kube_like_request(1, 1));
+    let zeros = vec![0; 40_000];
+    let deflated = |compression, bytes: &[u8]| {
+        let rope = relay_core::batch::Rope::new(vec![bytes::Bytes::copy_from_slice(bytes)]);
+        relay_core::encoding::deflate(compression, &rope).unwrap().to_vec()
+    };
+    let mut bodies: Vec<Seed> = Vec::new();
+    for name in ["gzip", "zlib", "snappy", "zstd", "lz4", "x-snappy-framed"] {
+        let compression = relay_core::config::Compression::for_http(name, None).unwrap();
+        let [packed, bomb] = [&message[..], &zeros].map(|bytes| deflated(compression, bytes));
+        bodies.push((format!("{name}-half"), packed[..packed.len() / 2].to_vec()));
+        bodies.push((format!("{name}-twice"), packed.repeat(2)));
+        bodies.push((name.to_owned(), packed));
+        bodies.push((format!("{name}-bomb"), bomb));
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../relay-core/tests/data/encodings");
+        let recorded = std::fs::read(recorded.join(format!("traces.{name}"))).unwrap();
+        bodies.push((format!("{name}-recorded"), recorded));
+    }
+    let named: [(&str, &[u8]); 5] = [
+        ("zstd-window-31", b"\x28\xb5\x2f\xfd\0\xa8\x09\0\0x"),
+        ("zstd-repeats", b"\x28\xb5\x2f\xfd\0\x68\x02\0\x10\0\x03\0\x10\0"),
+        ("skippable", b"\x5a\x2a\x4d\x18\x03\0\0\0abc"),
+        ("lz4-linked", b"\x04\x22\x4d\x18\x40\x40\xc0\x05\0\0\x80abcde\x09\0\0\0\x04\x05\0\x50fghij\0\0\0\0"),
+        ("gzip-flags", b"\x1f\x8b\x08\x1e\0\0\0\0\0\xff\x02\0xyname\0comment\0\0\0"),
+    ];
+    bodies.extend(named.map(|(name, body)| (name.to_owned(), body.to_vec())));
+    bodies.into_iter().map(|(name, body)| (name, [vec![0x0c], body].concat())).collect()
+}
+
 fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let head = (payload.len() as u32).to_be_bytes();
     [&head[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
@@ -259,6 +290,7 @@ fn main() {
         ("framing", requests()),
         ("views_against_prost", requests()),
         ("grpc_messages", grpc_seeds()),
+        ("encodings", encoding_seeds()),
         ("http2_frames", http2_scripts()),
         ("http2_server", http2_seeds()),
         ("json", json_seeds()),

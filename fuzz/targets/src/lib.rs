@@ -14,6 +14,7 @@
 )]
 #![allow(clippy::cast_possible_truncation, reason = "inputs are far smaller than 4 GiB")]
 
+mod encodings;
 mod grpc;
 mod http2;
 mod json;
@@ -21,6 +22,7 @@ mod merging;
 mod reading;
 pub mod rebuild;
 
+pub use encodings::encodings;
 pub use grpc::grpc_messages;
 pub use http2::{http2_frames, http2_server};
 pub use json::json;
@@ -31,8 +33,9 @@ pub use reading::{framing, views_against_prost, wire};
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("concat", concat),
+    ("encodings", encodings),
     ("framing", framing),
     ("grpc_messages", grpc_messages),
     ("http2_frames", http2_frames),

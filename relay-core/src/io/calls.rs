@@ -286,7 +286,7 @@ impl Calls {
             match &mut open.wait {
                 Wait::Body { call, old: true } => {
                     self.http2.release(open.stream, call.unreleased());
-                    self.refuse(open.stream, &body_timeout());
+                    self.refuse(open.stream, &body_timeout(limits::BODY_TIMEOUT));
                     continue;
                 }
                 Wait::Body { old, .. } => *old = true,
@@ -328,8 +328,8 @@ pub(crate) fn memory_full() -> Rejection {
     Rejection { counted: None, ..Rejection::full(RejectReason::MemoryFull, (Signal::Traces, 0)) }
 }
 
-pub(crate) fn body_timeout() -> Rejection {
-    let message = format!("body did not arrive within {:?}", limits::BODY_TIMEOUT);
+pub(crate) fn body_timeout(timeout: Duration) -> Rejection {
+    let message = format!("body did not arrive within {timeout:?}");
     Rejection::new(RejectReason::BodyTimeout, Code::DEADLINE_EXCEEDED, message)
 }
 

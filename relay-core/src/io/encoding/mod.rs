@@ -1,9 +1,8 @@
 //! The encodings that bodies come in and go out in: gzip, zlib, zstd, snappy and lz4, those that the Collector takes.
 //!
 //! [`inflate`] reads what a peer has sent: whole, or not at all. What it makes is bounded while it grows, what it needs besides by
-//! [`INFLATE_WORK_BYTES_MAX`](crate::limits::INFLATE_WORK_BYTES_MAX). [`deflate`] writes, by
-//! [`Compression`](crate::config::Compression), what the Collector reads. Nothing here
-//! knows what the bytes mean.
+//! [`INFLATE_WORK_BYTES_MAX`](crate::limits::INFLATE_WORK_BYTES_MAX). [`deflate`] writes what the Collector reads, as
+//! [`Compression`](crate::config::Compression) says. Nothing here may know what the bytes mean.
 //!
 //! | encoding | gRPC | HTTP | members or frames one after the other | ends |
 //! | --- | --- | --- | --- | --- |

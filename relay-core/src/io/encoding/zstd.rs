@@ -112,3 +112,37 @@ fn room(deflated: &mut Vec<u8>) -> OutBuffer<'_, Vec<u8>> {
 fn error(code: usize) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, get_error_name(code))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// What the widest windows, or the largest batches at the highest level, made a context take is not kept.
+    #[test]
+    fn grown_contexts_are_not_kept() {
+        let text: Vec<u8> = (0..)
+            .flat_map(|n: u32| n.wrapping_mul(2_654_435_761).to_string().into_bytes())
+            .take(4 << 20)
+            .collect();
+        let rope = |bytes: &[u8]| Rope::new(vec![Bytes::copy_from_slice(bytes)]);
+        let inflate_kept = |body: &[u8]| {
+            inflate(&mut rope(body).reader(), &mut Output::new(64 << 20, body.len(), None)).unwrap();
+            INFLATE.with_borrow(|kept| kept.as_ref().map(DCtx::sizeof))
+        };
+        let deflate_kept = |level, text: &[u8]| {
+            let packed = deflate(level, &rope(text)).unwrap();
+            (packed, DEFLATE.with_borrow(|kept| kept.as_ref().map(CCtx::sizeof)))
+        };
+        let (small, kept) = deflate_kept(1, &text[..240 << 10]);
+        assert!(kept.is_some_and(|bytes| bytes <= ZSTD_CONTEXT_KEPT_BYTES_MAX), "{kept:?}");
+        let kept = inflate_kept(&small);
+        assert!(kept.is_some_and(|bytes| bytes <= ZSTD_CONTEXT_KEPT_BYTES_MAX), "{kept:?}");
+        assert_eq!(deflate_kept(ZSTD_LEVEL_MAX, &text).1, None);
+        // Says no size and a window of 8 MiB: six blocks of 128 KiB that repeat one byte.
+        let wide = [&b"\x28\xb5\x2f\xfd\x00\x68"[..], &b"\x02\0\x10\0".repeat(5), b"\x03\0\x10\0"].concat();
+        assert_eq!(inflate_kept(&wide), None);
+        assert!(inflate_kept(&small).is_some());
+    }
+}

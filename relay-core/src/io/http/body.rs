@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body as _;
@@ -27,7 +28,7 @@ pub(super) struct Body {
     pub(super) charge: Charge,
 }
 
-/// Reads a whole body of at most `bytes_max` bytes.
+/// Reads a whole body of at most `bytes_max` bytes, within `timeout`.
 ///
 /// # Errors
 /// It is too large (known from `Content-Length` before a byte of it is read), did not come in time, was cut off, or there is no
@@ -36,7 +37,7 @@ pub(super) async fn read(
     core: &Rc<Core>,
     receiver: usize,
     incoming: Incoming,
-    bytes_max: usize,
+    (bytes_max, timeout): (usize, Duration),
 ) -> Result<Body, Rejection> {
     let mut reading = pin!(gather(core, receiver, incoming, bytes_max));
     // Most bodies come with their heads: no timer for them.
@@ -44,7 +45,7 @@ pub(super) async fn read(
     match first {
         Poll::Ready(read) => read,
         Poll::Pending => {
-            tokio::time::timeout(limits::BODY_TIMEOUT, reading).await.unwrap_or_else(|_| Err(body_timeout()))
+            tokio::time::timeout(timeout, reading).await.unwrap_or_else(|_| Err(body_timeout(timeout)))
         }
     }
 }

@@ -72,7 +72,7 @@ async fn take(
         verifying.verified().await?;
     }
     let bytes_max = shared.config.message_bytes_max;
-    let body = body::read(core, receiver, incoming, bytes_max).await?;
+    let body = body::read(core, receiver, incoming, (bytes_max, http.body_timeout)).await?;
     let request = decode(core, head, body, bytes_max).await?;
     admit(core, receiver, request).await
 }
