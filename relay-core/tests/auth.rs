@@ -8,7 +8,7 @@ mod logs;
 mod support;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -127,11 +127,13 @@ fn warnings(file: &TempFile) -> usize {
 
 /// Asks until the answer is the expected one; files are looked at now and then only.
 fn eventually<T: PartialEq + std::fmt::Debug>(expected: &T, ask: impl Fn() -> T) {
-    let until = Instant::now() + SOON;
-    while ask() != *expected {
-        assert!(Instant::now() < until, "not {expected:?} within {SOON:?}");
-        std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..200 {
+        if ask() == *expected {
+            return;
+        }
+        std::thread::sleep(SOON / 200);
     }
+    panic!("not {expected:?} within {SOON:?}");
 }
 
 /// Any of the tokens is taken, with the scheme in either case; of two headers the first counts.
@@ -210,7 +212,7 @@ fn token_files_are_rotated() {
     eventually(&(0, UNAUTHENTICATED), || (status("new-token-1"), status("old-token-1")));
     let unusable: [&dyn Fn(); 3] =
         [&|| file.write("  \n"), &|| std::fs::write(&file.0, b"bad-token\xff").unwrap(), &|| {
-            std::fs::remove_file(&file.0).unwrap()
+            std::fs::remove_file(&file.0).unwrap();
         }];
     for make in unusable {
         let warned = warnings(&file);
@@ -304,9 +306,8 @@ fn guesses_do_not_keep_known_users_out() {
     let address = endpoint(&relay);
     let guessing = std::thread::spawn(move || exchange(address, guesses));
     std::thread::sleep(Duration::from_millis(100));
-    let asked = Instant::now();
     accepts(&relay, &basic("ann:open-known"));
-    assert!(asked.elapsed() < SOON / 4, "{:?}", asked.elapsed());
+    assert!(!guessing.is_finished(), "the guesses were checked before");
     let statuses: Vec<_> = guessing.join().unwrap().into_iter().map(|answer| answer.unwrap()).collect();
     assert!(
         statuses.iter().all(|answer| matches!(answer.grpc_status(), Some(UNAUTHENTICATED | UNAVAILABLE)))
