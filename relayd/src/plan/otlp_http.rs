@@ -6,8 +6,8 @@ use relay_core::config::{
 };
 use relay_core::otlp::Signal;
 
-use super::{batched, queued};
-use crate::config::{self, Batch, OtlpHttpExporter, Passthrough};
+use super::{auth, batched, passthrough, queued, tls};
+use crate::config::{self, Batch, OtlpHttpExporter};
 use crate::limits::CALL_TIMEOUT_NONE;
 
 /// The upstream `name` for requests of `signal`.
@@ -25,12 +25,6 @@ pub(super) fn upstream(
     let Some(url) = otlp.url(signal) else {
         return Err(error(format!("no endpoint for {}", signal.name())));
     };
-    if url.tls || otlp.auth.is_some() {
-        return Err(error("TLS and authentication are not sent yet".to_owned()));
-    }
-    if otlp.passthrough != Passthrough::Off {
-        return Err(error("compressed_passthrough is not in this version for OTLP/HTTP".to_owned()));
-    }
     let url = HttpUrl {
         tls: url.tls,
         host: url.address.host.clone(),
@@ -42,6 +36,8 @@ pub(super) fn upstream(
     let http = HttpUpstreamConfig {
         timeout: otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE),
         headers: headers.collect(),
+        tls: tls::client(&otlp.tls),
+        auth: otlp.auth.as_ref().map(|auth| Box::new(auth::client_auth(auth))),
         compression: compression.map_err(|what| error(what.to_string()))?,
         retry: otlp.retry,
         proxy: otlp.proxy.as_ref().map_or(Proxy::FromEnvironment, proxy),
@@ -50,6 +46,7 @@ pub(super) fn upstream(
     };
     let mut upstream = UpstreamConfig::http(name, url);
     upstream.destination = Destination::Http(Box::new(http));
+    upstream.passthrough = passthrough(otlp.passthrough);
     Ok(match &otlp.queue {
         // Without a queue the Collector answers when the upstream has.
         None => {

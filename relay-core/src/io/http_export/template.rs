@@ -1,9 +1,12 @@
 //! What all requests to one OTLP/HTTP upstream have in common; made once. Header values may be secrets: must never show one.
 
+use std::sync::Arc;
+
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
+use super::super::auth::Credentials;
 use super::super::export::{TemplateError, USER_AGENT_VALUE};
 use super::proxy::{self, Via};
 use crate::batch::{Encoding, Rope, RopeReader};
@@ -17,6 +20,7 @@ pub(super) type Body = Full<RopeReader>;
 pub(crate) struct HttpTemplate {
     uri: Uri,
     headers: HeaderMap,
+    credentials: Option<Arc<Credentials>>,
     pub(super) via: Option<Via>,
     pub(crate) compression: Compression,
 }
@@ -53,7 +57,8 @@ impl HttpTemplate {
         if let Some(Via { authorization: Some(value), .. }) = via.as_ref().filter(|_| !config.url.tls) {
             headers.insert(PROXY_AUTHORIZATION, value.clone());
         }
-        Ok(Self { uri, headers, via, compression: config.compression })
+        let credentials = config.auth.as_deref().map(Credentials::new).transpose()?.map(Arc::new);
+        Ok(Self { uri, headers, credentials, via, compression: config.compression })
     }
 
     /// Whether TLS is spoken to a proxy.
@@ -61,12 +66,16 @@ impl HttpTemplate {
         self.via.as_ref().is_some_and(|via| via.tls)
     }
 
-    /// A request that carries `message`, which is encoded as configured, or as `unopened` says. Its `Content-Length` is the message's, and `Host` the URL's: hyper writes both.
+    /// A request that carries `message`, which is encoded as configured, or as `unopened` says. Its `Content-Length` is
+    /// the message's, and `Host` the URL's: hyper writes both.
     pub(super) fn request(&self, message: &Rope, unopened: Option<Encoding>) -> Request<Body> {
         let mut request = Request::new(Full::new(message.reader()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
+        if let Some(credentials) = &self.credentials {
+            request.headers_mut().insert(credentials.name().clone(), credentials.value());
+        }
         if let Some(encoding) = unopened {
             let name = HeaderValue::from_static(encoding.http_name());
             request.headers_mut().insert(CONTENT_ENCODING, name);
