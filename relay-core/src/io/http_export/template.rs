@@ -73,8 +73,92 @@ impl HttpTemplate {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, IoSlice};
+    use std::pin::Pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+    use hyper::rt::{Read, ReadBufCursor, Write};
+
     use super::*;
     use crate::config::{ForwardProxy, HttpUrl, Proxy};
+
+    /// Remembers where what is written lies, and takes only some of it each time.
+    #[derive(Clone, Default)]
+    struct Looking(Arc<Mutex<Vec<(usize, usize)>>>);
+
+    impl Read for Looking {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl Write for Looking {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let mut left = 100_000;
+            for slice in slices {
+                let len = slice.len().min(left);
+                self.0.lock().unwrap().push((slice.as_ptr().addr(), len));
+                left -= len;
+            }
+            Poll::Ready(Ok(100_000 - left))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A batch of more than 4 MiB in many pieces: all of it is written out of the pieces, in their order, and only the head is not.
+    #[test]
+    fn a_body_is_written_from_where_it_is() {
+        let pieces: Vec<Bytes> = (0..500).map(|at| Bytes::from(vec![b'x'; 10_000 + at])).collect();
+        let rope = Rope::new(pieces.clone());
+        let request = template(&config("http://c/v1/traces")).unwrap().request(&rope);
+        let looking = Looking::default();
+        let wire = looking.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(wire).await.unwrap();
+            let answered = async { tokio::join!(connection, sender.send_request(request)) };
+            // Nobody answers.
+            tokio::time::timeout(std::time::Duration::from_millis(500), answered).await.ok();
+        });
+        let mut written: Vec<(usize, usize)> = looking.0.lock().unwrap().clone();
+        written.retain(|(_, len)| *len > 0);
+        let mut rest = written.iter().skip(1);
+        for piece in &pieces {
+            let (mut at, end) = (piece.as_ptr().addr(), piece.as_ptr().addr() + piece.len());
+            while at < end {
+                let (from, len) = rest.next().unwrap();
+                assert_eq!(*from, at, "out of its place");
+                at += len;
+            }
+            assert_eq!(at, end);
+        }
+        assert_eq!(rest.next(), None);
+    }
 
     fn template(config: &HttpUpstreamConfig) -> Result<HttpTemplate, String> {
         HttpTemplate::new(config, |_| None).map_err(|error| error.to_string())
