@@ -179,9 +179,10 @@ def main():
     process.clean_up_at_exit()
     runs = [run for run in RUNS if not arguments.run or any(word in run.name for word in arguments.run)]
     systems = [arguments.only] if arguments.only else list(NAMES)
-    united = {}
+    united, incomplete = {}, []
     for system in systems:
         reports = [one(run, system, programs, arguments.out) for run in runs]
+        incomplete += [f"{system}-{run.name}" for run, report in zip(runs, reports) if not report]
         united[system] = unite([report for report in reports if report])
     print()
     for system, rows in united.items():
@@ -195,7 +196,9 @@ def main():
     bad = [row["id"] for row in ours if row["outcome"] == "fail" or (row["outcome"] == "skip" and not arguments.run)]
     if bad:
         print(f"relayd does not pass {' '.join(bad)}")
-    return 1 if bad else 0
+    if incomplete:
+        print(f"not run: {' '.join(incomplete)}")
+    return 1 if bad or incomplete else 0
 
 
 if __name__ == "__main__":

@@ -24,8 +24,14 @@ Each system ran with the same configuration files:
 AFTER_RUNS = """
 An item that failed in one run has failed. "stated" is said by the specification without a MUST or SHOULD; a "note" explains, or is for
 programs that choose to do it. An item of a MAY or a note passes where it is not offered. The Collector runs with the feature gate
-`service.profilesSupport`. relayd forwards the bytes that it got and answers what its upstream answered; requirements on what a server does with
-data that it rejects itself (G09, G10, H08) are seen through that.
+`service.profilesSupport`. How to read some items:
+
+- G09, G10, H08: neither system rejects a part of a request by itself. Seen is what a sender is told of the upstream's partial success, where the
+  sender waits for the upstream.
+- G16: the specification wants new fields to be ignored, and versions to work together. That a relay hands on what it does not know is what this takes
+  when both ends are newer than the relay.
+- X22, X23, X26 are the specification's rules for `OTEL_EXPORTER_OTLP_*`; here for the configuration keys of the same meaning.
+- X18, X24, X01: the counters, and the number of consumers, are each system's own.
 
 """
 
@@ -54,8 +60,10 @@ def _details(row):
 
 def write_table(path, united, names, runs):
     systems = list(united)
-    first = united[systems[0]]
-    ids = list(first)
+    known = {id: item for rows in united.values() for id, item in rows.items()}
+    ids = sorted(known, key=lambda id: ("GHJX".index(id[0]), id))
+    absent = {"outcome": "skip", "seen": []}
+    united = {system: {id: rows.get(id, absent) for id in ids} for system, rows in united.items()}
     lines = [INTRODUCTION + "\n".join(f"| {name} | {_cell(says)} |" for name, says in runs)]
     lines.append(AFTER_RUNS.rstrip("\n") + "\n")
     for system in systems:
@@ -68,17 +76,18 @@ def write_table(path, united, names, runs):
     lines.append("| --- | --- | --- |" + " --- |" * (len(systems) + 1))
     for item in ids:
         outcomes = " | ".join(WORDS[united[system][item]["outcome"]] for system in systems)
-        row = first[item]
+        row = known[item]
         lines.append(f"| {item} | {row['level']} | {_cell(row['title'])} | {outcomes} | {_cell(row['depends_on'])} |")
     lines.append("\n## Where they differ, or one fails\n")
     for item in ids:
         rows = [united[system][item] for system in systems]
         if all(row["outcome"] == "pass" for row in rows):
             continue
-        lines.append(f"- **{item}** {_cell(first[item]['title'])} ({first[item]['level']})")
+        lines.append(f"- **{item}** {_cell(known[item]['title'])} ({known[item]['level']})")
         for system, row in zip(systems, rows):
             lines.append(f"  - {names[system]}, {WORDS[row['outcome']]}: {_details(row)}")
-    lines.append("\n## What was seen of relayd\n")
-    lines += [f"- {item}: {_details(first[item])}" for item in ids]
+    for system in systems:
+        lines.append(f"\n## What was seen of {names[system]}\n")
+        lines += [f"- {item}: {_details(united[system][item])}" for item in ids if united[system][item]["outcome"] == "pass"]
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

@@ -1,6 +1,6 @@
 """Runs the e2e scenarios and prints the table.
 
-usage: main.py --programs JSON --out DIR [--only WORD]
+usage: main.py --programs JSON --out DIR [--only WORD] [--agent relayd|otelcol]
 
 Must never end with 0 when a scenario has failed.
 """
@@ -15,7 +15,7 @@ import traceback
 
 import process
 from process import Failed
-from scenarios import bad_input, figures, outage, replayed, shown, shutdown
+from scenarios import bad_http, bad_input, clients, figures, outage, profiled, replayed, shown, shutdown, tls
 from stage import Stage
 from table import HEADINGS, Row, render
 
@@ -28,18 +28,29 @@ SCENARIOS = {
     "telemetrygen-collector-jaeger": shown.through_collector,
     "telemetrygen-jaeger": shown.directly,
     "etcd": shown.etcd_traces,
+    "clients-telemetrygen": clients.telemetrygen,
+    "clients-python": clients.python_sdk,
+    "clients-javascript": clients.javascript_sdk,
+    "clients-curl": clients.curl,
+    "clients-curl-recorded": clients.curl_recorded,
+    "clients-grpcurl": clients.grpcurl,
+    "clients-profiles": profiled.through,
     "collector-stopped": outage.stopped,
     "collector-killed": outage.killed,
     "reconnects": replayed.reconnects,
     "shutdown": shutdown.under_load,
     "bad-input": bad_input.refused,
+    "bad-http": bad_http.refused,
+    "tls-refused": tls.refused,
+    "tls-rotation": tls.rotation,
+    "tls-upstream": tls.upstream,
     "figures": figures.short,
 }
 
 
-def run(name, scenario, out, programs):
+def run(name, scenario, out, programs, agent):
     """One scenario in a stage of its own: its row."""
-    stage = Stage(name, out, programs)
+    stage = Stage(name, out, programs, agent)
     started = time.monotonic()
     try:
         row = scenario(stage)
@@ -60,6 +71,9 @@ def main():
     parser.add_argument("--programs", required=True, help="JSON object: name of a program -> its path")
     parser.add_argument("--out", required=True, help="folder for logs and dumps; emptied first")
     parser.add_argument("--only", action="append", help="run the scenarios whose name has this word in it")
+    parser.add_argument(
+        "--agent", default="relayd", choices=("relayd", "otelcol"), help="what stands where relayd does among real clients"
+    )
     arguments = parser.parse_args()
     programs = json.loads(arguments.programs)
     for name, path in programs.items():
@@ -75,7 +89,7 @@ def main():
     }
     if not chosen:
         sys.exit(f"no scenario is called like that; there are {', '.join(SCENARIOS)}")
-    rows = [run(name, scenario, arguments.out, programs) for name, scenario in chosen.items()]
+    rows = [run(name, scenario, arguments.out, programs, arguments.agent) for name, scenario in chosen.items()]
     print(f"\n{render(HEADINGS, [row.cells() for row in rows])}\n", flush=True)
     failed = [row for row in rows if row.failed]
     print(f"{len(rows) - len(failed)} of {len(rows)} scenarios passed", flush=True)

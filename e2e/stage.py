@@ -19,10 +19,12 @@ def local(port):
 
 
 class Stage:
-    """`programs` maps the names relayd, testkit, otelcol, telemetrygen, jaeger, etcd, etcdctl, curl to paths."""
+    """`programs` maps the names relayd, testkit, curl and those of the peers to paths; `agent` is the one that stands where relayd
+    does in scenarios that give it a Collector's whole configuration: relayd, or otelcol to see what the Collector does there."""
 
-    def __init__(self, name, folder, programs):
+    def __init__(self, name, folder, programs, agent="relayd"):
         self.name = name
+        self.agent = agent
         self.folder = os.path.join(folder, name)
         os.makedirs(self.folder)
         self.programs = programs
@@ -36,12 +38,14 @@ class Stage:
         self.processes.append(started)
         return started
 
-    def run(self, program, *arguments, seconds=60, may_fail=False, stdin=""):
-        """Runs a program to its end and gives its standard output; Failed if it takes longer or exits with other than 0."""
+    def run(self, program, *arguments, seconds=60, may_fail=False, stdin="", environment=None):
+        """Runs a program to its end and gives its standard output; Failed if it takes longer or exits with other than 0. Where an
+        `environment` is given, it is all that the program has beside the path."""
         argv = [self.programs[program], *map(str, arguments)]
+        env = None if environment is None else {"PATH": os.environ["PATH"], "HOME": self.folder, **environment}
         try:
             ended = subprocess.run(
-                argv, input=stdin, capture_output=True, text=True, timeout=seconds, cwd=self.folder, check=False
+                argv, input=stdin, capture_output=True, text=True, timeout=seconds, cwd=self.folder, check=False, env=env
             )
         except subprocess.TimeoutExpired:
             raise Failed(f"{program} still ran after {seconds} s") from None
@@ -69,11 +73,12 @@ class Stage:
     # relayd
 
     def relayd(self, upstream_port, name="relayd", exporter=None, memory_mib=256, core=None):
-        """relayd as deploy/agent.yaml has it, with the addresses of this stage over it; `exporter` adds keys to the exporter. The
-        memory limit is far from what a scenario needs, or, with None, the file's own."""
-        ports = {"grpc": free_port(), "metrics": free_port(), "health": free_port()}
+        """relayd as deploy/agent.yaml has it, with the addresses of this stage over it, HTTP too; `exporter` adds keys to the
+        exporter. The memory limit is far from what a scenario needs, or, with None, the file's own."""
+        ports = {key: free_port() for key in ("grpc", "http", "metrics", "health")}
+        protocols = {protocol: {"endpoint": local(ports[protocol])} for protocol in ("grpc", "http")}
         overlay = {
-            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": local(ports["grpc"])}}}},
+            "receivers": {"otlp": {"protocols": protocols}},
             "exporters": {"otlp_grpc": {"endpoint": local(upstream_port), **(exporter or {})}},
             "extensions": {"health_check": {"endpoint": local(ports["health"])}},
             "service": {"telemetry": prometheus_on(ports["metrics"])},
@@ -83,8 +88,8 @@ class Stage:
         config = self.write_config(f"{name}.yaml", overlay)
         started = self.start(name, "relayd", "--config", AGENT_CONFIG, "--config", config, core=core)
         started.ports = ports
-        started.wait_listening(ports["grpc"])
-        started.wait_listening(ports["metrics"])
+        for key in ("grpc", "http", "metrics"):
+            started.wait_listening(ports[key])
         wait_until(lambda: _is_ok(f"http://{local(ports['health'])}/"), 10, f"{name} to be healthy")
         return started
 
@@ -135,9 +140,7 @@ class Stage:
             "service": {
                 "extensions": ["jaeger_storage", "jaeger_query"],
                 "telemetry": {**prometheus_on(ports["metrics"]), "logs": {"level": "warn"}},
-                "pipelines": {
-                    "traces": {"receivers": ["otlp"], "processors": [], "exporters": ["jaeger_storage_exporter"]}
-                },
+                "pipelines": {"traces": {"receivers": ["otlp"], "processors": [], "exporters": ["jaeger_storage_exporter"]}},
             },
         }
         started = self.start(name, "jaeger", "--config", self.write_config(f"{name}.yaml", config))
@@ -183,5 +186,3 @@ def _is_ok(url):
     except OSError:
         return False
     return True
-
-

@@ -41,8 +41,12 @@ pub struct ReceiverConfig {
     pub message_bytes_max: usize,
     /// Concurrent calls per connection (`max_concurrent_streams`). Default 256.
     pub streams_max: u32,
-    /// Age after which a connection is asked to go (GOAWAY), so that clients spread anew. Default never.
+    /// Age after which a gRPC connection is asked to go (GOAWAY), so that clients spread anew. Default never.
     pub connection_age_max: Option<Duration>,
+    /// Time that its calls then have before it is closed (`max_connection_age_grace`). Default any.
+    pub connection_age_grace: Option<Duration>,
+    /// Time without a call after which a gRPC connection is asked to go (`max_connection_idle`). Default any.
+    pub connection_idle_max: Option<Duration>,
 }
 
 impl ReceiverConfig {
@@ -58,6 +62,8 @@ impl ReceiverConfig {
             message_bytes_max: limits::RECEIVE_MESSAGE_BYTES_MAX,
             streams_max: limits::STREAMS_PER_CONNECTION_MAX,
             connection_age_max: None,
+            connection_age_grace: None,
+            connection_idle_max: None,
         }
     }
 }
@@ -136,10 +142,27 @@ pub struct UpstreamConfig {
     pub queue: QueueLimit,
     /// What a sender meets when the queue is full. Default [`OnFull::Refuse`].
     pub on_full: OnFull,
+    /// Whether requests that come compressed are forwarded unopened. Default no.
+    pub passthrough: Passthrough,
     /// Answer a call when this upstream has settled it, not when it is queued (`wait_for_result`). Default false.
     pub wait_for_result: bool,
     /// Where.
     pub destination: Destination,
+}
+
+/// Whether a request that came compressed is forwarded as it came, where all upstreams that it goes to allow it and the protocol to
+/// them has its encoding. Nobody knows then what is in it: its items are not counted (requests are), its size after decompression is
+/// not bounded by the receiver, and a malformed one is found by the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Passthrough {
+    /// Everything is opened.
+    #[default]
+    Off,
+    /// Each goes alone.
+    Alone,
+    /// gzip members and zstd frames are put one behind the other, as both formats allow. **Only for upstreams that read all of them**:
+    /// Go's gzip reader does (the Collector, Jaeger); a tonic-based server reads the first member, answers OK, and loses the rest.
+    Merged,
 }
 
 /// A bound on what is held for one upstream (`sending_queue.queue_size` in units of `sizer`).
@@ -185,6 +208,7 @@ impl UpstreamConfig {
             calls_max: limits::UPSTREAM_CALLS_MAX,
             queue: QueueLimit::Unbounded,
             on_full: OnFull::Refuse,
+            passthrough: Passthrough::Off,
             wait_for_result: false,
             destination,
         }
@@ -230,6 +254,10 @@ pub struct GrpcConfig {
     pub timeout: Duration,
     /// Headers sent with every call (`headers`). Values may be secrets and are never printed.
     pub headers: Vec<(String, String)>,
+    /// `:authority`, instead of the endpoint's; where the server's certificate has another name than that, say so in `tls`.
+    pub authority: Option<String>,
+    /// `user-agent`, instead of this crate's.
+    pub user_agent: Option<String>,
     /// Compression of requests (`compression`), one that has a name in gRPC. Default none, unlike the Collector's gzip
     /// (`docs/decisions/0002`).
     pub compression: Compression,
@@ -245,6 +273,8 @@ impl GrpcConfig {
             tls: None,
             timeout: limits::UPSTREAM_TIMEOUT,
             headers: Vec::new(),
+            authority: None,
+            user_agent: None,
             compression: Compression::None,
             retry: RetryPolicy::default(),
         }

@@ -214,6 +214,12 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is read of a connection to see which protocol it speaks, in bytes: the head of most requests.
 pub const HTTP_HEAD_READ_BYTES: usize = 1 << 10;
 
+/// What is read of the body of a refused OTLP/HTTP request, in bytes, so that its connection can be used again.
+pub const HTTP_DISCARD_BYTES_MAX: usize = 256 << 10;
+
+/// Time for that.
+pub const HTTP_DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// JSON requests that wait to be read: browsers and scripts send few.
 pub const JSON_REQUESTS_MAX: usize = 64;
 

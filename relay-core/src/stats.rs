@@ -126,6 +126,19 @@ pub struct SignalStats {
     pub refused_items: u64,
     /// Requests acknowledged.
     pub accepted_requests: u64,
+    /// Of those, requests that were never opened: their items are not counted.
+    pub accepted_unopened: u64,
+    /// Requests that were never opened and answered with an error.
+    pub refused_unopened: u64,
+}
+
+/// Whose items a request has, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) signal: Signal,
+    pub(crate) items: u64,
+    /// 1 for a request that was never opened.
+    pub(crate) unopened: u64,
 }
 
 /// One transport of one receiver.
@@ -176,8 +189,12 @@ pub struct UpstreamStats {
     pub signal: Signal,
     /// The books, in items: enqueued = delivered + held + dropped.
     pub items: LedgerCounts,
+    /// The books of requests that are forwarded unopened, in requests.
+    pub unopened: LedgerCounts,
     /// Items of requests that were refused because its queue was full.
     pub enqueue_failed_items: u64,
+    /// Unopened requests that were refused because its queue was full.
+    pub enqueue_failed_unopened: u64,
     /// Sealed batches waiting.
     pub queue_batches: usize,
     /// Sealed batches that may wait.
@@ -239,6 +256,8 @@ struct SignalCounters {
     accepted_items: Counter,
     refused_items: Counter,
     accepted_requests: Counter,
+    accepted_unopened: Counter,
+    refused_unopened: Counter,
 }
 
 /// The counters of one transport of a receiver on one core; aligned so that cores do not share a cache line.
@@ -251,22 +270,24 @@ pub(crate) struct ReceiverCounters {
 }
 
 impl ReceiverCounters {
-    pub(crate) fn accept(&self, signal: Signal, items: u64) {
-        if let Some(counters) = self.signals.get(signal as usize) {
-            counters.accepted_items.add(items);
+    pub(crate) fn accept(&self, counted: Counted) {
+        if let Some(counters) = self.signals.get(counted.signal as usize) {
+            counters.accepted_items.add(counted.items);
             counters.accepted_requests.add(1);
+            counters.accepted_unopened.add(counted.unopened);
         }
     }
 
     /// A request answered with an error, and its items if they were ever counted.
-    pub(crate) fn reject(&self, reason: RejectReason, items: Option<(Signal, u64)>) {
+    pub(crate) fn reject(&self, reason: RejectReason, counted: Option<Counted>) {
         if let Some(counter) = self.rejected_requests.get(reason as usize) {
             counter.add(1);
         }
-        if let Some((signal, items)) = items
-            && let Some(counters) = self.signals.get(signal as usize)
+        if let Some(counted) = counted
+            && let Some(counters) = self.signals.get(counted.signal as usize)
         {
-            counters.refused_items.add(items);
+            counters.refused_items.add(counted.items);
+            counters.refused_unopened.add(counted.unopened);
         }
     }
 
@@ -275,6 +296,8 @@ impl ReceiverCounters {
             sum.accepted_items += counters.accepted_items.get();
             sum.refused_items += counters.refused_items.get();
             sum.accepted_requests += counters.accepted_requests.get();
+            sum.accepted_unopened += counters.accepted_unopened.get();
+            sum.refused_unopened += counters.refused_unopened.get();
         }
         stats.connections += self.connections.get();
         for (sum, counter) in stats.rejected_requests.iter_mut().zip(&self.rejected_requests) {
@@ -288,6 +311,7 @@ impl ReceiverCounters {
 #[repr(align(128))]
 pub(crate) struct UpstreamCounters {
     pub(crate) enqueue_failed_items: Counter,
+    pub(crate) enqueue_failed_unopened: Counter,
     pub(crate) calls: Counter,
     pub(crate) attempts: Counter,
     pub(crate) retries: Counter,
@@ -301,6 +325,7 @@ pub(crate) struct UpstreamCounters {
 impl UpstreamCounters {
     pub(crate) fn add_to(&self, stats: &mut UpstreamStats) {
         stats.enqueue_failed_items += self.enqueue_failed_items.get();
+        stats.enqueue_failed_unopened += self.enqueue_failed_unopened.get();
         stats.calls += self.calls.get();
         stats.attempts += self.attempts.get();
         stats.retries += self.retries.get();
@@ -328,7 +353,7 @@ mod tests {
         let counters = ReceiverCounters::default();
         for (at, reason) in RejectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at, "{}", reason.name());
-            counters.reject(reason, Some((Signal::Logs, 2)));
+            counters.reject(reason, Some(Counted { signal: Signal::Logs, items: 2, unopened: 0 }));
         }
         let mut stats = ReceiverStats::default();
         counters.add_to(&mut stats);

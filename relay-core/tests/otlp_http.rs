@@ -110,6 +110,24 @@ fn h01_other_paths_methods_and_types_have_their_status() {
     assert_eq!(settled(&drain(relay, SOON)).enqueued, 0);
 }
 
+/// A request that is refused for its head leaves the connection usable; where its body is too long to be read to its end, the
+/// answer says that the connection ends.
+#[test]
+fn a_refusal_says_whether_the_connection_goes_on() {
+    let collector = Collector::start(Script::ok());
+    let relay = relay_to(&collector);
+    let mut sender = connect(&relay);
+    for len in [10, 100_000] {
+        let refused = sender.request("POST", TRACES, &[("content-type", "text/plain")], &vec![7; len]);
+        assert_eq!((refused.status, refused.header("connection")), (415, None), "{len}");
+    }
+    assert_eq!(sender.post(TRACES, &encoded(1, 1)).status, 200);
+    sender.send(b"POST /v1/traces HTTP/1.1\r\nhost: r\r\ncontent-length: 9000000\r\n\r\nabc");
+    let refused = sender.answer();
+    assert_eq!((refused.status, refused.header("connection")), (415, Some("close")));
+    assert_eq!(settled(&drain(relay, SOON)).delivered, 1);
+}
+
 /// Paths can be configured, and so can headers of answers.
 #[test]
 fn h01_paths_are_configurable() {

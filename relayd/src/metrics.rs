@@ -61,6 +61,9 @@ impl Source {
             self.items(&mut page, &stats.upstreams, signal);
         }
         self.exporters(&mut page, &stats.upstreams);
+        if self.about.iter().any(|about| about.unopened) {
+            self.unopened(&mut page, &stats.upstreams, &listening);
+        }
         self.batching(&mut page, &stats.upstreams);
         relay(&mut page, &stats);
         process_metrics(&mut page, self.life.uptime().as_secs_f64());
@@ -169,6 +172,29 @@ impl Source {
         let waiting = self.sums(upstreams.iter(), exporter, |u| u.queue_batches as u64);
         let rows = waiting.into_iter().map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
         page.gauge("relayd_waiting_batches", "Sealed batches that no call has taken yet.", Unit::None, rows);
+    }
+
+    /// Requests that are forwarded unopened: their items are in no other count.
+    fn unopened(&self, page: &mut Page<'_>, upstreams: &[UpstreamStats], receivers: &[&ReceiverStats]) {
+        let accepted = receivers.iter().map(|receiver| {
+            let sum = receiver.signals.iter().map(|of| of.accepted_unopened).sum();
+            (labels(&[("receiver", &receiver.name), ("transport", receiver.transport.name())]), sum)
+        });
+        let help = "Requests that were acknowledged without being opened; their items are not counted.";
+        page.counter("relayd_accepted_unopened_requests", help, accepted);
+        let key = |about: &'_ About, _: &UpstreamStats| about.unopened.then(|| about.exporter.clone());
+        let sent = self.sums(upstreams.iter(), key, |u| u.unopened.delivered);
+        let rows = sent.into_iter().map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
+        page.counter("relayd_sent_unopened_requests", "Of those, requests that the upstream accepted.", rows);
+        let mut rows = Vec::new();
+        for reason in DropReason::ALL {
+            let sums = self.sums(upstreams.iter(), key, |u| u.unopened.dropped_for(reason));
+            let row = |(exporter, sum): (String, u64)| {
+                (labels(&[("exporter", &exporter), ("reason", reason.name())]), sum)
+            };
+            rows.extend(sums.into_iter().map(row));
+        }
+        page.counter("relayd_dropped_unopened_requests", "Of those, requests given up, by reason.", rows);
     }
 
     fn batching(&self, page: &mut Page<'_>, upstreams: &[UpstreamStats]) {

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use relay_core::config::{
-    BatchSink, Compression, Destination, GrpcConfig, OnFull, QueueLimit, ReceiverConfig, UpstreamConfig,
+    BatchSink, Compression, Destination, GrpcConfig, OnFull, Passthrough, QueueLimit, ReceiverConfig,
+    UpstreamConfig,
 };
 use relay_core::limits as core_limits;
-use relay_core::upstream::Endpoint;
 
 use crate::config::{
     self, Address, Batch, Config, Exporter, ExporterKind, OtlpExporter, Pipeline, QueueBatch, SendingQueue,
@@ -18,6 +18,7 @@ use crate::limits::CALL_TIMEOUT_NONE;
 
 mod otlp_http;
 mod receivers;
+mod tls;
 
 /// What relay-core is told.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct About {
     pub(crate) processor: Option<String>,
     /// The bound that the user has set on its queue.
     pub(crate) queue: QueueLimit,
+    /// Whether compressed requests are forwarded to it unopened.
+    pub(crate) unopened: bool,
     /// Its share of the byte budget.
     pub(crate) held_bytes_max: usize,
 }
@@ -148,6 +151,7 @@ pub(crate) fn make(
                 .filter(|_| !exporter.kind.has_own_batches())
                 .map(|batch| batch.id.clone()),
             queue: upstream.queue,
+            unopened: upstream.passthrough != Passthrough::Off,
             // Every upstream gets an equal share (RelayBuilder::held_bytes_max).
             held_bytes_max: plan.held_bytes_max.unwrap_or(core_limits::HELD_BYTES_MAX)
                 / pairs(config).count().max(1),
@@ -180,13 +184,16 @@ fn otlp_upstream(
     processor: Option<&Batch>,
     notices: &mut Vec<String>,
 ) -> Result<UpstreamConfig, Vec<String>> {
-    let Address::Tcp(address) = &otlp.endpoint else {
-        return Err(vec![format!("exporters.{name}: unix sockets are not sent to yet")]);
-    };
-    if otlp.tls.is_some() || otlp.auth.is_some() {
-        return Err(vec![format!("exporters.{name}: TLS and authentication are not sent yet")]);
+    if otlp.auth.is_some() {
+        return Err(vec![format!("exporters.{name}: authentication is not sent yet")]);
     }
-    let endpoint = Endpoint::Tcp { host: address.host.clone(), port: address.port };
+    if otlp.keepalive.is_some() {
+        notices.push(format!(
+            "exporters.{name}: no HTTP/2 pings are sent for keepalive; TCP finds a dead upstream within {} s",
+            core_limits::UPSTREAM_SILENCE_MAX.as_secs()
+        ));
+    }
+    let endpoint = tls::endpoint(&otlp.endpoint);
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let mut grpc = GrpcConfig::new(endpoint);
     grpc.timeout = otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE);
@@ -195,11 +202,17 @@ fn otlp_upstream(
         config::Compression::None => Compression::None,
         config::Compression::Gzip => Compression::GZIP,
         config::Compression::Zstd => Compression::ZSTD,
-        other => return Err(vec![format!("exporters.{name}: {other:?} is not sent yet")]),
+        // gRPC's snappy is the framed one.
+        config::Compression::Snappy => Compression::SnappyFramed,
+        other => return Err(vec![format!("exporters.{name}.compression: gRPC has no {other:?}")]),
     };
+    grpc.tls = otlp.tls.as_ref().map(|tls| Box::new(tls::client(tls)));
+    grpc.authority.clone_from(&otlp.authority);
+    grpc.user_agent.clone_from(&otlp.user_agent);
     grpc.retry = otlp.retry;
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
     upstream.destination = Destination::Grpc(grpc);
+    upstream.passthrough = passthrough(otlp.passthrough);
     Ok(match &otlp.queue {
         // Without a queue the Collector answers when the upstream has.
         None => {
@@ -208,6 +221,14 @@ fn otlp_upstream(
         }
         Some(queue) => queued(upstream, queue, processor, notices),
     })
+}
+
+fn passthrough(wanted: config::Passthrough) -> Passthrough {
+    match wanted {
+        config::Passthrough::Off => Passthrough::Off,
+        config::Passthrough::Alone => Passthrough::Alone,
+        config::Passthrough::Merged => Passthrough::Merged,
+    }
 }
 
 fn queued(

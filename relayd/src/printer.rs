@@ -89,7 +89,7 @@ impl Printer {
     ///
     /// # Errors
     /// The thread that writes cannot be started.
-    pub(crate) fn start(self, listening_on: &[ListenAddress]) -> io::Result<Printing> {
+    pub(crate) fn start(self, listening_on: &[(ListenAddress, &str)]) -> io::Result<Printing> {
         let outlet = Outlet::start("stdout", io::stdout())?;
         let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let style = Style { colours };
@@ -109,16 +109,18 @@ impl Printing {
     }
 }
 
-fn greeting(listening_on: &[ListenAddress], style: Style) -> String {
-    let addresses: Vec<String> =
-        listening_on.iter().map(|address| style.bold(&address.to_string())).collect();
+fn greeting(listening_on: &[(ListenAddress, &str)], style: Style) -> String {
+    let address = |(address, spoken): &(ListenAddress, &str)| {
+        format!("{} ({spoken})", style.bold(&address.to_string()))
+    };
+    let addresses: Vec<String> = listening_on.iter().map(address).collect();
     format!(
-        "relayd {} receives OTLP/gRPC traces on {} and prints them here.\n\
+        "relayd {} receives OTLP traces on {} and prints them here.\n\
          Nothing is forwarded: this is what runs without a configuration.\n  \
          try it         {}   (in another terminal; Ctrl-C ends this one)\n  \
          forward        {}   (an OpenTelemetry Collector's configuration)\n\n",
         env!("CARGO_PKG_VERSION"),
-        addresses.join(", "),
+        addresses.join(" and "),
         style.bold("relayd send"),
         style.bold("relayd --config agent.yaml"),
     )

@@ -4,9 +4,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use relay_core::batch::DropReason;
+use relay_core::batch::{DropReason, LedgerCounts};
 use relay_core::otlp::Signal;
-use relay_core::stats::{Stats, UpstreamStats};
+use relay_core::stats::{SignalStats, Stats, UpstreamStats};
 
 use crate::plan::Plan;
 
@@ -60,13 +60,19 @@ impl Books {
         let mut adds_up = true;
         for (index, upstream) in stats.upstreams.iter().enumerate() {
             write_upstream(&mut line, upstream);
-            let books_close = settled(upstream) == upstream.items.enqueued;
+            let settled = |books: &LedgerCounts| books.delivered + books.dropped_total();
+            let books_close = settled(&upstream.items) == upstream.items.enqueued
+                && settled(&upstream.unopened) == upstream.unopened.enqueued;
             if !books_close || !self.matches_receivers(index, upstream, stats) {
                 adds_up = false;
-                write!(line, " (does NOT add up, held {})", upstream.items.held()).ok();
+                let held = upstream.items.held() + upstream.unopened.held();
+                write!(line, " (does NOT add up, held {held})").ok();
             }
         }
-        let given_up = |upstream: &UpstreamStats| upstream.items.dropped_for(DropReason::ShutdownDeadline);
+        let given_up = |upstream: &UpstreamStats| {
+            let reason = DropReason::ShutdownDeadline;
+            upstream.items.dropped_for(reason) + upstream.unopened.dropped_for(reason)
+        };
         Report { line, adds_up, given_up: stats.upstreams.iter().map(given_up).sum() }
     }
 
@@ -74,14 +80,16 @@ impl Books {
     fn matches_receivers(&self, index: usize, upstream: &UpstreamStats, stats: &Stats) -> bool {
         let Some(feeds) = self.fed_by.get(index) else { return false };
         let receivers = stats.receivers.iter().filter(|receiver| feeds.contains(&receiver.name));
-        let of_signal = receivers.map(|receiver| receiver.of(upstream.signal));
-        let answered: u64 = of_signal.map(|of| of.accepted_items + of.refused_items).sum();
+        let of_signal: Vec<SignalStats> = receivers.map(|receiver| receiver.of(upstream.signal)).collect();
+        let answered: u64 = of_signal.iter().map(|of| of.accepted_items + of.refused_items).sum();
         let offered = upstream.items.enqueued + upstream.enqueue_failed_items;
+        let unopened: u64 = of_signal.iter().map(|of| of.accepted_unopened + of.refused_unopened).sum();
+        let unopened_offered = upstream.unopened.enqueued + upstream.enqueue_failed_unopened;
         if self.answers_late.get(index).copied().unwrap_or(false) {
-            // A sender that went away before the result was never answered; its spans were relayed all the same.
-            return answered <= offered;
+            // A sender that went away before the result was never answered; its items were relayed all the same.
+            return answered <= offered && unopened <= unopened_offered;
         }
-        answered == offered
+        answered == offered && unopened == unopened_offered
     }
 }
 
@@ -98,24 +106,31 @@ fn write_received(line: &mut String, stats: &Stats) {
             separator = "; ";
         }
     }
-}
-
-fn settled(upstream: &UpstreamStats) -> u64 {
-    upstream.items.delivered + upstream.items.dropped_total()
+    let of_all = || stats.receivers.iter().flat_map(|receiver| receiver.signals);
+    let (accepted, refused) = (
+        of_all().map(|of| of.accepted_unopened).sum::<u64>(),
+        of_all().map(|of| of.refused_unopened).sum::<u64>(),
+    );
+    if accepted + refused > 0 {
+        write!(line, "; accepted {accepted} unopened requests, refused {refused}").ok();
+    }
 }
 
 fn write_upstream(line: &mut String, upstream: &UpstreamStats) {
-    let (items, refused) = (&upstream.items, upstream.enqueue_failed_items);
-    let received = items.enqueued + refused;
     // Writing to a String cannot fail.
-    write!(
-        line,
-        "; exporter {}: received {received} = delivered {} + refused back {refused} + dropped {}",
-        upstream.name,
-        items.delivered,
-        items.dropped_total()
-    )
-    .ok();
+    write!(line, "; exporter {}: ", upstream.name).ok();
+    write_books(line, &upstream.items, upstream.enqueue_failed_items);
+    if upstream.unopened.enqueued + upstream.enqueue_failed_unopened > 0 {
+        line.push_str("; unopened requests: ");
+        write_books(line, &upstream.unopened, upstream.enqueue_failed_unopened);
+    }
+}
+
+fn write_books(line: &mut String, items: &LedgerCounts, refused: u64) {
+    let received = items.enqueued + refused;
+    let (delivered, dropped) = (items.delivered, items.dropped_total());
+    write!(line, "received {received} = delivered {delivered} + refused back {refused} + dropped {dropped}")
+        .ok();
     let reasons = DropReason::ALL.into_iter().map(|reason| (reason.name(), items.dropped_for(reason)));
     let reasons: Vec<String> =
         reasons.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();

@@ -99,7 +99,11 @@ async fn serve(
     let life = Rc::new(Life::new(relay));
     serve_probes(&config, probes, &life, about);
     let printing = match printer {
-        Some(printer) => Some(printer.start(life.listening_on()).map_err(|error| error.to_string())?),
+        Some(printer) => {
+            let spoken = ports(&config).map(|(_, spoken)| spoken);
+            let listening_on: Vec<_> = life.listening_on().iter().cloned().zip(spoken).collect();
+            Some(printer.start(&listening_on).map_err(|error| error.to_string())?)
+        }
         None => None,
     };
     let died = wait_for_the_end(&mut signals, &life).await;
@@ -148,11 +152,9 @@ fn bind_probes(config: &Config) -> Result<Probes, String> {
     Ok(Probes { health: health.transpose()?, metrics: metrics.transpose()? })
 }
 
-fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
-    if quiet {
-        return;
-    }
-    let ports = config.receivers.iter().flat_map(|receiver| {
+/// The ports of all receivers, in relay-core's order: whose each is, and what is spoken there.
+fn ports(config: &Config) -> impl Iterator<Item = (&str, &'static str)> {
+    config.receivers.iter().flat_map(|receiver| {
         let both = receiver.one_port();
         receiver.listeners().map(move |(protocol, _)| {
             let spoken = match protocol {
@@ -160,10 +162,16 @@ fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
                 "http" => "HTTP",
                 _ => "gRPC",
             };
-            (&receiver.id, spoken)
+            (receiver.id.as_str(), spoken)
         })
-    });
-    for ((id, spoken), address) in ports.zip(relay.listening_on()) {
+    })
+}
+
+fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
+    if quiet {
+        return;
+    }
+    for ((id, spoken), address) in ports(config).zip(relay.listening_on()) {
         tracing::info!("receiver {id} listening on {address} ({spoken})");
     }
     for exporter in &config.exporters {

@@ -2,16 +2,18 @@
 
 #![cfg(test)]
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Parser;
+use prost::Message;
 use testkit::collector::{Collector, Reply, Script};
 use testkit::conformance::options::Options;
 use testkit::conformance::suite;
 use testkit::http_upstream::{HttpReply, HttpUpstream};
-use testkit::oracle::ExportTraceServiceRequest;
+use testkit::oracle::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span};
 use testkit::sender::{SendOptions, send_blocking};
 
 /// Runs some items and gives `G07 pass`, `G12 FAIL` and so on, with what was seen behind a colon.
@@ -132,6 +134,64 @@ fn an_exporter_that_gives_up_fails() {
     let (receiver, upstream) = (careless.addr().to_string(), upstream.to_string());
     let found = outcomes(&["--grpc", &receiver, "--upstream-grpc", &upstream], &["G16", "X05", "X08", "X12"]);
     assert_outcomes(&found, &["G16 FAIL", "X05 FAIL", "X08 pass", "X12 FAIL"]);
+}
+
+/// Scenario: a relay that makes a new HTTP connection for every request, names the wrong content type, and never looks at answers.
+#[test]
+fn a_careless_http_exporter_fails() {
+    let upstream = free_address();
+    let careless = relay(upstream, |upstream, request| {
+        let body = request.encode_to_vec();
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        if let Ok(mut stream) = TcpStream::connect(upstream) {
+            stream.write_all(&[head.as_bytes(), &body].concat()).ok();
+            stream.peek(&mut [0; 64]).ok();
+        }
+    });
+    let (receiver, upstream) = (careless.addr().to_string(), upstream.to_string());
+    let arguments = ["--grpc", &receiver, "--upstream-http", &upstream];
+    let found = outcomes(&arguments, &["X12", "X14", "X15", "X16", "X21"]);
+    assert_outcomes(&found, &["X12 FAIL", "X14 FAIL", "X15 pass", "X16 FAIL", "X21 FAIL"]);
+}
+
+/// Scenario: a receiver that takes any JSON and forwards a span with the right name and nothing else right.
+#[test]
+fn json_that_is_not_understood_fails() {
+    let upstream = free_address();
+    let forgetful = HttpUpstream::start(move |call| {
+        let value: serde_json::Value = serde_json::from_slice(&call.body).unwrap_or_default();
+        let name = &value["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["name"];
+        let span = Span { name: name.as_str().unwrap_or_default().to_owned(), ..Span::default() };
+        let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+        let request = ExportTraceServiceRequest { resource_spans };
+        std::thread::spawn(move || send_blocking(&upstream.to_string(), request, SendOptions::default()));
+        HttpReply::answer(200, &[], "{}".into())
+    });
+    // The warm-up needs a receiver of protobuf that reaches the upstream.
+    let warm = relay(upstream, |upstream, request| {
+        send_blocking(upstream, request, SendOptions::default()).ok();
+    });
+    let (grpc, http, upstream) =
+        (warm.addr().to_string(), forgetful.addr().to_string(), upstream.to_string());
+    let arguments = ["--grpc", &grpc, "--http", &http, "--upstream-grpc", &upstream];
+    let found = outcomes(&arguments, &["J01", "J02", "J03", "J04", "J05", "J06", "J08"]);
+    assert!(found.iter().all(|outcome| outcome.contains(" FAIL: ")), "{found:#?}");
+}
+
+/// No address at all: every item of the catalogue is known, and every one is skipped.
+#[test]
+fn without_a_system_every_item_is_skipped() {
+    let options = Options::try_parse_from(["otlp-conformance"]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let rows = runtime.block_on(suite::run(&options, |_| {})).unwrap();
+    assert_eq!(rows.len(), 66);
+    for row in rows {
+        assert_eq!(row.verdict.word(), "skip", "{}", row.line());
+    }
 }
 
 /// What cannot be seen is skipped, and a feature that is not offered is judged by the item's level.

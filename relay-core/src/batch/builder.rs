@@ -165,6 +165,7 @@ impl BatchBuilder {
         self.bytes = 0;
         Some(Batch {
             signal: self.signal,
+            encoding: None,
             rope: Rope::new(std::mem::take(&mut self.pieces)),
             parts: std::mem::take(&mut self.parts),
             receipts: std::mem::take(&mut self.receipts),

@@ -9,6 +9,7 @@ mod ledger;
 mod receipt;
 mod rope;
 mod sealed;
+mod unopened;
 
 #[cfg(feature = "io")]
 pub(crate) use builder::held_bytes;
@@ -17,3 +18,4 @@ pub use ledger::{DropReason, Ledger, LedgerCounts};
 pub use receipt::{Receipt, ReceiptSender, Settled};
 pub use rope::{Rope, RopeReader};
 pub use sealed::{Batch, Part};
+pub use unopened::{Encoding, Unopened};

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{DropReason, Ledger, ReceiptSender, Rope, Settled};
+use super::{DropReason, Encoding, Ledger, ReceiptSender, Rope, Settled, Unopened};
 use crate::edit::{SplitLimit, split};
 use crate::otlp::{FramedRequest, RawRequest, Signal};
 use crate::queue::Charge;
@@ -23,6 +23,8 @@ pub struct Part {
 #[derive(Debug)]
 pub struct Batch {
     pub(super) signal: Signal,
+    // Set where its requests were never opened: then a part counts as one item, in a ledger of requests.
+    pub(super) encoding: Option<Encoding>,
     pub(super) rope: Rope,
     // The parts' lengths add up to the rope's, their items to `items`.
     pub(super) parts: Vec<Part>,
@@ -37,6 +39,54 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch of one request that was never opened. It counts as one item in `ledger`, which is a ledger of such requests.
+    pub fn unopened(
+        request: Unopened,
+        receipt: Option<ReceiptSender>,
+        (charge, places): (Charge, Option<Charge>),
+        ledger: Arc<Ledger>,
+    ) -> Self {
+        ledger.enqueue(1);
+        let bytes = request.bytes.len();
+        Self {
+            signal: request.signal,
+            encoding: Some(request.encoding),
+            rope: request.bytes.into(),
+            parts: vec![Part { bytes, items: 1 }],
+            receipts: receipt.map(|receipt| (0, receipt)).into_iter().collect(),
+            items: 1,
+            charge,
+            places,
+            ledger,
+        }
+    }
+
+    /// One batch of several, in their order: all of one upstream and core, never opened, and of one encoding whose streams may follow
+    /// one another. `None` of none.
+    pub fn joined(batches: Vec<Self>) -> Option<Self> {
+        let mut rest = batches.into_iter();
+        let mut whole = rest.next()?;
+        let mut pieces = whole.rope.pieces().to_vec();
+        for mut batch in rest {
+            let before = whole.parts.len();
+            pieces.extend_from_slice(batch.rope.pieces());
+            whole.parts.append(&mut batch.parts);
+            whole.receipts.extend(batch.receipts.drain(..).map(|(part, receipt)| (part + before, receipt)));
+            whole.items += std::mem::take(&mut batch.items);
+            whole.charge.absorb(&mut batch.charge);
+            if let (Some(places), Some(more)) = (&mut whole.places, &mut batch.places) {
+                places.absorb(more);
+            }
+        }
+        whole.rope = Rope::new(pieces);
+        Some(whole)
+    }
+
+    /// How its bytes are encoded, if its requests were never opened. Its items are requests then.
+    pub fn encoding(&self) -> Option<Encoding> {
+        self.encoding
+    }
+
     /// Whose items it holds.
     pub fn signal(&self) -> Signal {
         self.signal
@@ -99,6 +149,7 @@ impl Batch {
         let items = parts.iter().map(|part| part.items).sum();
         let second = Self {
             signal: self.signal,
+            encoding: self.encoding,
             rope: self.rope.slice(bytes, self.rope.len()).into(),
             parts,
             receipts,
@@ -130,6 +181,11 @@ impl Batch {
     }
 
     fn split_part(mut self, bytes_max: usize) -> Vec<Self> {
+        if self.encoding.is_some() {
+            // What is not opened cannot be cut.
+            self.give_up(DropReason::ItemTooLarge);
+            return Vec::new();
+        }
         let segments = self.rope.slice(0, self.rope.len());
         // It was framed when it came in; if it does not frame now, there is nothing to cut.
         let Ok(request) = RawRequest::new(segments).frame(self.signal) else {
@@ -167,6 +223,7 @@ impl Batch {
         let part = Part { bytes: request.segments().len(), items };
         Self {
             signal: self.signal,
+            encoding: self.encoding,
             rope: request.into_segments().into(),
             parts: vec![part],
             receipts: VecDeque::new(),

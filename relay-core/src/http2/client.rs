@@ -157,6 +157,11 @@ impl<B: Buf> Client<B> {
 
     /// Opens a call and gives its stream; the body goes out as the peer's windows allow. `None` when [`Client::has_room`] says no.
     pub fn open(&mut self, head: &RequestHead, body: B) -> Option<u32> {
+        self.open_with(head, &[], body)
+    }
+
+    /// As [`Client::open`], with fields of this call alone ([`super::literal_field`]) behind those of `head`.
+    pub fn open_with(&mut self, head: &RequestHead, own_fields: &[u8], body: B) -> Option<u32> {
         if !self.has_room() {
             return None;
         }
@@ -164,11 +169,12 @@ impl<B: Buf> Client<B> {
         self.next_id += 2;
         let block = head.block(self.may_index, self.indexed);
         let cleared: &[u8] = if self.table_cleared { &[] } else { &[0x20] };
-        let len = block.len() + cleared.len();
+        let len = cleared.len() + block.len() + own_fields.len();
         let frame = Head { len, kind: Kind::HEADERS, flags: END_HEADERS, stream: id };
         self.control.extend_from_slice(&frame.bytes());
         self.control.extend_from_slice(cleared);
         self.control.extend_from_slice(block);
+        self.control.extend_from_slice(own_fields);
         (self.table_cleared, self.indexed) = (true, self.may_index);
         self.calls.push(Call { id, body: Some(body), send_delta: 0, answer: Box::default(), received: 0 });
         Some(id)

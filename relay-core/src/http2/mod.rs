@@ -14,5 +14,5 @@ mod table;
 
 pub use client::{Answer, Client, Ended};
 pub use hpack::Fields;
-pub use request::RequestHead;
+pub use request::{RequestHead, literal_field};
 pub use server::{Event, Server, ServerConfig, Violation};

@@ -20,6 +20,13 @@ pub struct RequestHead {
     literal: Vec<u8>,
 }
 
+/// A header field that only some calls have, as it stands behind a [`RequestHead`]'s block.
+pub fn literal_field(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut block = Vec::with_capacity(name.len() + value.len() + 4);
+    hpack::put_literal(&mut block, name, value);
+    block
+}
+
 impl RequestHead {
     /// `shared` are fields of any kind, in order, `:path` and `:authority` among them; `secret` ones are kept out of all tables
     /// (RFC 7541, section 7.1.3).

@@ -201,6 +201,11 @@ impl Server {
         self.streams.len()
     }
 
+    /// The newest stream that the peer has opened; 0 before the first.
+    pub fn last_stream(&self) -> u32 {
+        self.highest
+    }
+
     /// Whether the connection may be closed: it was asked to leave, the peer knows, and no call is open.
     pub fn is_done(&self) -> bool {
         self.leaving == Leaving::Final && self.streams.is_empty()

@@ -7,16 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::core::Counted;
+use super::inbound::Inbound;
 use super::shared::ReceiverShared;
-use crate::batch::held_bytes;
+use crate::batch::{Unopened, held_bytes};
 use crate::encoding::{Encoding, InflateError, inflate};
 use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, parse_timeout};
 use crate::http2::Fields;
 use crate::limits::{INLINE_COPY_BYTES_MAX, PIECE_COPY_BYTES_MAX};
-use crate::otlp::{FramedRequest, RawRequest, Signal};
+use crate::otlp::{RawRequest, Signal};
 use crate::queue::{Budget, Charge};
-use crate::stats::RejectReason;
+use crate::stats::{Counted, RejectReason};
 use crate::wire::Segments;
 
 /// Why a call is refused, and with which status.
@@ -65,8 +65,8 @@ impl Rejection {
 /// What the headers of an acceptable call say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
-    signal: Signal,
-    encoding: Option<Encoding>,
+    pub(crate) signal: Signal,
+    pub(crate) encoding: Option<Encoding>,
     timeout: Option<Duration>,
 }
 
@@ -115,6 +115,8 @@ pub(crate) struct Call {
     signal: Signal,
     assembler: MessageAssembler,
     encoding: Option<Encoding>,
+    // Whether it is forwarded unopened if it is compressed.
+    passes: bool,
     message_bytes_max: usize,
     /// The sender's own deadline (`grpc-timeout`), if it has one.
     pub(crate) timeout: Option<Duration>,
@@ -126,12 +128,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// A call with acceptable headers.
-    pub(crate) fn new(headers: &Accepted, bytes_max: usize) -> Self {
+    /// A call with acceptable headers, which is forwarded unopened if it is compressed and `passes`.
+    pub(crate) fn new(headers: &Accepted, passes: bool, bytes_max: usize) -> Self {
         Self {
             signal: headers.signal,
             assembler: MessageAssembler::new(bytes_max),
             encoding: headers.encoding,
+            passes,
             message_bytes_max: bytes_max,
             timeout: headers.timeout,
             charge: None,
@@ -171,10 +174,15 @@ impl Call {
     }
 
     /// The request, when the body is complete.
-    pub(crate) fn finish(self) -> Result<FramedRequest, Rejection> {
+    pub(crate) fn finish(self) -> Result<Inbound, Rejection> {
+        let signal = self.signal;
         let message = self.assembler.finish().map_err(|error| message_rejection(&error))?;
+        if let (true, true, Some(encoding)) = (self.passes, message.compressed, self.encoding) {
+            return Ok(Inbound::Unopened(Unopened { signal, encoding, bytes: message.body }));
+        }
         let body = decompress(message, self.encoding, self.message_bytes_max)?;
-        RawRequest::new(body).frame(self.signal).map_err(|error| Rejection::malformed(self.signal, error))
+        let framed = RawRequest::new(body).frame(signal);
+        framed.map(Inbound::Framed).map_err(|error| Rejection::malformed(signal, error))
     }
 }
 

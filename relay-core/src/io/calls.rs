@@ -14,15 +14,16 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::call::{Call, Rejection, judge};
-use super::core::{Core, Counted, Offered, detached};
+use super::core::{Core, Offered};
+use super::inbound::Inbound;
 use super::{clock, gather, reply};
 use crate::batch::{DropReason, Settled};
 use crate::grpc::Code;
 use crate::http2::{Event, Server, Violation};
 use crate::limits;
-use crate::otlp::{FramedRequest, Signal};
+use crate::otlp::Signal;
 use crate::queue::Charge;
-use crate::stats::{RejectReason, Transport};
+use crate::stats::{Counted, RejectReason, Transport};
 
 /// The calls on one connection, and its HTTP/2.
 pub(crate) struct Calls {
@@ -47,7 +48,7 @@ enum Wait {
     /// For room to hold more of its body; until then its sender is held back.
     BodyRoom { call: Call, ended: bool, give_up_at: Instant },
     /// For room in the queue.
-    Room { request: FramedRequest, _charge: Charge, give_up_at: Instant, timeout: Option<Duration> },
+    Room { request: Inbound, _charge: Charge, give_up_at: Instant, timeout: Option<Duration> },
 }
 
 impl Calls {
@@ -104,7 +105,10 @@ impl Calls {
         let Some(receiver) = self.core.receiver(self.receiver) else { return };
         match judge(receiver, self.http2.fields()) {
             Ok(headers) => {
-                let call = Call::new(&headers, self.message_bytes_max);
+                let passes = headers
+                    .encoding
+                    .is_some_and(|encoding| self.core.passes(self.receiver, headers.signal, encoding));
+                let call = Call::new(&headers, passes, self.message_bytes_max);
                 if end {
                     return self.complete(stream, call);
                 }
@@ -191,13 +195,13 @@ impl Calls {
             }
             Ok(Offered::Blocked(request)) => {
                 let waiting = waiting.or_else(|| {
-                    let charge = self.core.shared.waiting.try_charge(request.len())?;
+                    let charge = self.core.shared.waiting.try_charge(request.bytes().len())?;
                     Some((charge, clock::now() + self.core.wait_for_room_max(self.receiver, timeout)))
                 });
                 match waiting {
                     Some((charge, give_up_at)) => {
                         // A slice would hold the read buffer of the whole core while it waits.
-                        let request = detached(request);
+                        let request = request.detached();
                         self.wait(stream, Wait::Room { request, _charge: charge, give_up_at, timeout });
                     }
                     // Nor is there room to wait: asked for the last time, so that each upstream counts what it refuses.
@@ -268,9 +272,9 @@ impl Calls {
         }
     }
 
-    fn accept(&mut self, stream: u32, (signal, items): Counted) {
+    fn accept(&mut self, stream: u32, counted: Counted) {
         if let Some(counters) = self.core.receiver_counters(self.receiver, Transport::Grpc) {
-            counters.accept(signal, items);
+            counters.accept(counted);
         }
         self.http2.accept(stream);
     }
@@ -297,7 +301,8 @@ pub(crate) fn not_delivered(settled: Settled, counted: Counted) -> Rejection {
 
 /// There is no room for a body whose items nobody has counted.
 pub(crate) fn memory_full() -> Rejection {
-    Rejection { counted: None, ..Rejection::full(RejectReason::MemoryFull, (Signal::Traces, 0)) }
+    let nothing = Counted { signal: Signal::Traces, items: 0, unopened: 0 };
+    Rejection { counted: None, ..Rejection::full(RejectReason::MemoryFull, nothing) }
 }
 
 pub(crate) fn body_timeout(timeout: Duration) -> Rejection {

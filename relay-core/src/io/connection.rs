@@ -42,6 +42,9 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first
         reading: Reading::Free,
         room: None,
         age: shared.config.connection_age_max.map(|age| Box::pin(sleep(age))),
+        grace: None,
+        idle: None,
+        last_stream: 0,
         handshake: Some(Box::pin(sleep(limits::HANDSHAKE_TIMEOUT))),
         bodies: None,
         draining: Box::pin(draining(Rc::clone(&core))),
@@ -69,6 +72,12 @@ struct Connection {
     // While a call waits for room, or reading does.
     room: Option<LocalBoxFuture<'static, ()>>,
     age: Option<Pin<Box<Sleep>>>,
+    // From the end of its age on.
+    grace: Option<Pin<Box<Sleep>>>,
+    // While no call is open, if that is bounded.
+    idle: Option<Pin<Box<Sleep>>>,
+    // The newest call when that was last looked at.
+    last_stream: u32,
     // Until the sender has shown that it speaks HTTP/2.
     handshake: Option<Pin<Box<Sleep>>>,
     // While a body is not complete.
@@ -241,12 +250,38 @@ impl Connection {
             let asked = changed || !self.draining_polled;
             self.draining_polled = true;
             let drain = asked && self.draining.as_mut().poll(cx).is_ready();
-            if drain || is_over(&mut self.age, cx) {
+            let aged = is_over(&mut self.age, cx);
+            if drain || aged || self.is_idle_for_too_long(cx) {
                 self.left = true;
                 self.calls.http2.leave();
             }
+            if aged {
+                let config = self.core.receiver(self.receiver).map(|receiver| &receiver.config);
+                let grace = config.and_then(|config| config.connection_age_grace);
+                self.grace = grace.map(|grace| Box::pin(sleep(grace)));
+            }
+        }
+        if is_over(&mut self.grace, cx) {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "calls did not end in the time that its age left them",
+            ));
         }
         Ok(())
+    }
+
+    fn is_idle_for_too_long(&mut self, cx: &mut Context<'_>) -> bool {
+        let config = self.core.receiver(self.receiver).map(|receiver| &receiver.config);
+        let Some(idle_max) = config.and_then(|config| config.connection_idle_max) else { return false };
+        let (open, last) = (self.calls.http2.open_streams() > 0, self.calls.http2.last_stream());
+        if open || last != self.last_stream {
+            self.last_stream = last;
+            self.idle = None;
+        }
+        if !open {
+            self.idle.get_or_insert_with(|| Box::pin(sleep(idle_max)));
+        }
+        is_over(&mut self.idle, cx)
     }
 }
 

@@ -12,20 +12,22 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::call::Rejection;
 use super::clock::{self, Dice};
+use super::inbound::Inbound;
 use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
 use super::socket::{DetachedSocket, Socket};
 use super::{gather, incoming, listener};
+use crate::batch::Encoding;
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
 use crate::limits::{
     BLOCK_WAIT_MAX, DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX, FULL_LOOK_INTERVAL,
-    INLINE_COPY_BYTES_MAX, REFUSE_WAIT_MAX,
+    REFUSE_WAIT_MAX,
 };
 use crate::otlp::{FramedRequest, Signal};
-use crate::stats::{ReceiverCounters, RejectReason, Transport};
+use crate::stats::{Counted, ReceiverCounters, RejectReason, Transport};
 
 /// What the tasks of one core share.
 pub(crate) struct Core {
@@ -41,9 +43,6 @@ pub(crate) struct Core {
     log: Rc<LogLimit>,
 }
 
-/// Whose items a request has, and how many.
-pub(crate) type Counted = (Signal, u64);
-
 /// What became of an offered request.
 pub(crate) enum Offered {
     /// It is queued: acknowledge it.
@@ -51,7 +50,7 @@ pub(crate) enum Offered {
     /// It is queued, and its sender wants to know the result.
     Waiting(Receipt, Counted),
     /// There is no room, and its sender may wait for it.
-    Blocked(FramedRequest),
+    Blocked(Inbound),
 }
 
 /// Runs a core until it has drained. `listeners` are for the core that accepts.
@@ -161,15 +160,16 @@ impl Core {
         }
     }
 
+    /// Whether a request of `signal` that comes in this encoding to `receiver` is forwarded unopened.
+    pub(crate) fn passes(&self, receiver: usize, signal: Signal, encoding: Encoding) -> bool {
+        let routes = self.receiver(receiver).map_or(&[][..], |receiver| receiver.routes(signal));
+        self.routed(routes).all(|intake| intake.upstream.passes(encoding))
+    }
+
     /// Offers a request of `receiver` to all its upstreams: each takes or refuses it for itself, and the sender is told
     /// of a refusal, as by the Collector's fan-out. With `last`, waiting for room is over.
-    pub(crate) fn offer(
-        &self,
-        receiver: usize,
-        request: FramedRequest,
-        last: bool,
-    ) -> Result<Offered, Rejection> {
-        let counted = (request.signal(), request.items());
+    pub(crate) fn offer(&self, receiver: usize, request: Inbound, last: bool) -> Result<Offered, Rejection> {
+        let counted = request.counted();
         let routes = self.receiver(receiver).map_or(&[][..], |receiver| receiver.routes(request.signal()));
         // An empty request is a success (OTLP, "Full Success"), and nothing to forward.
         if request.items() == 0 {
@@ -183,7 +183,7 @@ impl Core {
         if !last && self.routed(routes).any(|intake| intake.admit(&request).is_err()) {
             return Ok(Offered::Blocked(request));
         }
-        let request = if shared { detached(request) } else { request };
+        let request = if shared { request.detached() } else { request };
         let (mut refused, mut receipt) = (None, None);
         for intake in self.routed(routes) {
             // Asked above already, unless this is the last try: then each upstream is asked for itself.
@@ -194,7 +194,7 @@ impl Core {
                     intake.take(request.clone(), sender, shared);
                 }
                 Err(reason) => {
-                    intake.counters.enqueue_failed_items.add(request.items());
+                    intake.count_refusal(counted);
                     refused = Some(reason);
                 }
             }
@@ -262,38 +262,27 @@ impl Core {
 
     /// Takes a request of the embedding service; admission was asked where it came from, and is asked again here.
     fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
-        let (signal, items) = (request.signal(), request.items());
         let shared = receipts.len() > 1;
-        let request = if shared { detached(request) } else { request };
+        let request = Inbound::Framed(request);
+        let request = if shared { request.detached() } else { request };
+        let (counted, signal) = (request.counted(), request.signal());
         let mut refused = None;
         let takers = self.intakes.iter().filter(|intake| intake.upstream.config.signal == signal);
         for (intake, receipt) in takers.zip(receipts) {
             match intake.admit(&request) {
                 Ok(()) => intake.take(request.clone(), Some(receipt), shared),
                 Err(reason) => {
-                    intake.counters.enqueue_failed_items.add(items);
+                    intake.count_refusal(counted);
                     receipt.settle(Settled::Refused);
                     refused = Some(reason);
                 }
             }
         }
         match refused {
-            Some(reason) => self.shared.submitted.reject(reason, Some((signal, items))),
-            None => self.shared.submitted.accept(signal, items),
+            Some(reason) => self.shared.submitted.reject(reason, Some(counted)),
+            None => self.shared.submitted.accept(counted),
         }
     }
-}
-
-/// A request that does not hold the read buffer that it came in, if it is small: copied once. For one that waits, or that
-/// several upstreams will hold, which then share that copy.
-pub(crate) fn detached(request: FramedRequest) -> FramedRequest {
-    if request.segments().len() >= INLINE_COPY_BYTES_MAX {
-        return request;
-    }
-    let (signal, items, resources) = (request.signal(), request.items(), request.resources());
-    let mut copy = BytesMut::with_capacity(request.len());
-    request.segments().iter().for_each(|segment| copy.extend_from_slice(segment));
-    FramedRequest::composed(signal, copy.freeze().into(), items, resources)
 }
 
 /// Sends what is held until everything is settled or `deadline` has passed; then gives up the rest.

@@ -8,18 +8,20 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::link::Link;
-use crate::batch::{Rope, RopeReader};
+use crate::batch::{Encoding, Rope, RopeReader};
 use crate::config::{Compression, GrpcConfig};
 use crate::grpc::{
     Code, ExportResponse, MessageAssembler, Status, decode_message, format_timeout, prefix, retry_delay,
 };
-use crate::http2::{Answer, Ended, RequestHead};
+use crate::http2::{Answer, Ended, RequestHead, literal_field};
 use crate::limits::UPSTREAM_RESPONSE_BYTES_MAX;
 use crate::otlp::Signal;
 use crate::upstream::Outcome;
 
 /// The body of a call as it is written: the message's prefix, then the rope as it is.
 pub(crate) type Body = Chain<Bytes, RopeReader>;
+
+const ENCODING_FIELD: &str = "grpc-encoding";
 
 /// OTLP Exporter specification, "User Agent": the exporter's name and version, after those of the product.
 pub(crate) const USER_AGENT_VALUE: &str =
@@ -45,11 +47,15 @@ pub(crate) enum TemplateError {
 pub(crate) struct Template {
     head: RequestHead,
     pub(crate) compression: Compression,
+    // Whether calls name their encodings themselves, because some of them have that in which their requests came.
+    names_encoding: bool,
 }
 
 impl Template {
-    pub(crate) fn new(config: &GrpcConfig, signal: Signal) -> Result<Self, TemplateError> {
-        let authority = config.endpoint.authority();
+    /// For calls with requests of `signal`; `unopened` says that some of them are encoded as they came.
+    pub(crate) fn new(config: &GrpcConfig, signal: Signal, unopened: bool) -> Result<Self, TemplateError> {
+        let authority = config.authority.clone().unwrap_or_else(|| config.endpoint.authority());
+        let user_agent = config.user_agent.as_deref().unwrap_or(USER_AGENT_VALUE);
         if Authority::try_from(authority.as_str()).is_err() {
             return Err(TemplateError::Authority(authority));
         }
@@ -59,12 +65,13 @@ impl Template {
             (":authority", &authority),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
-            ("user-agent", USER_AGENT_VALUE),
+            ("user-agent", user_agent),
             ("grpc-timeout", &timeout),
         ];
-        if config.compression != Compression::None {
-            let encoding = config.compression.grpc_name();
-            shared.push(("grpc-encoding", encoding.ok_or(TemplateError::Compression(config.compression))?));
+        let encoding = config.compression.grpc_name();
+        let encoding = encoding.ok_or(TemplateError::Compression(config.compression))?;
+        if config.compression != Compression::None && !unopened {
+            shared.push((ENCODING_FIELD, encoding));
         }
         let mut secret = Vec::with_capacity(config.headers.len());
         for (name, value) in &config.headers {
@@ -78,17 +85,24 @@ impl Template {
             shared.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
             secret.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
         );
-        Ok(Self { head, compression: config.compression })
+        Ok(Self { head, compression: config.compression, names_encoding: unopened })
     }
 }
 
-/// Sends `message` as one call and reads the answer. Takes as long as the upstream does: the caller bounds it.
-pub(crate) async fn export(link: &Rc<Link>, template: &Template, message: &Rope) -> Outcome {
-    let Some(prefix) = prefix(template.compression != Compression::None, message.len()) else {
+/// Sends `message`, which is encoded as it says, as one call and reads the answer. Takes as long as the upstream does: the caller
+/// bounds it.
+pub(crate) async fn export(
+    link: &Rc<Link>,
+    template: &Template,
+    (message, encoding): (&Rope, Option<Encoding>),
+) -> Outcome {
+    let Some(prefix) = prefix(encoding.is_some(), message.len()) else {
         return refused(Code::RESOURCE_EXHAUSTED, "message length too large for gRPC".to_owned());
     };
+    let name = encoding.filter(|_| template.names_encoding).and_then(Encoding::grpc_name);
+    let own_field = name.map(|name| literal_field(ENCODING_FIELD.as_bytes(), name.as_bytes()));
     let body = Bytes::copy_from_slice(&prefix).chain(message.reader());
-    match link.call(&template.head, body).await {
+    match link.call(&template.head, own_field.as_deref().unwrap_or_default(), body).await {
         Ok(Ended::Answered(answer)) => outcome(*answer),
         Ok(Ended::Reset(reason)) => Outcome::Lost { cause: format!("upstream reset the call: {}", reason.0) },
         Ok(Ended::NotProcessed) => Outcome::Lost { cause: "upstream is leaving".to_owned() },

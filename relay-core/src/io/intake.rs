@@ -9,12 +9,16 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::clock;
+use super::inbound::Inbound;
 use super::shared::UpstreamShared;
-use crate::batch::{Batch, BatchBuilder, DropReason, ReceiptSender, Settled, held_bytes};
+use super::unopened::Unmerged;
+use crate::batch::held_bytes;
+use crate::batch::{Batch, BatchBuilder, DropReason, ReceiptSender, Settled};
+use crate::config::Passthrough;
 use crate::edit::{SplitLimit, split};
 use crate::otlp::FramedRequest;
 use crate::queue::Full;
-use crate::stats::{RejectReason, UpstreamCounters};
+use crate::stats::{Counted, RejectReason, UpstreamCounters};
 
 /// Admission and batching for one upstream, on one core.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ pub(crate) struct Intake {
     builder: RefCell<BatchBuilder>,
     // Set exactly while a request is in the open batch.
     open_since: Cell<Option<Instant>>,
+    unopened: Unmerged,
     // Batches that one request made and the queue had no room for; nothing is admitted until they are gone.
     overflow: RefCell<VecDeque<Batch>>,
 }
@@ -46,26 +51,23 @@ impl Intake {
             counters,
             builder: RefCell::new(builder),
             open_since: Cell::new(None),
+            unopened: Unmerged::default(),
             overflow: RefCell::new(VecDeque::new()),
             upstream,
         }
     }
 
     /// Whether `request` would be taken now; else why not.
-    pub(crate) fn admit(&self, request: &FramedRequest) -> Result<(), RejectReason> {
-        let (bytes, items) = (request.segments().len(), request.items());
+    pub(crate) fn admit(&self, request: &Inbound) -> Result<(), RejectReason> {
+        let (bytes, items) = (request.bytes().len(), request.items());
         let builder = self.builder.borrow();
-        let held = if bytes < builder.limits().inline_copy_bytes_max {
-            bytes
-        } else {
-            request.segments().iter().map(|segment| held_bytes(segment.len())).sum()
-        };
-        if !self.upstream.budget.has_room(held) {
+        if !self.upstream.budget.has_room(request.held_bytes(builder.limits().inline_copy_bytes_max)) {
             return Err(RejectReason::MemoryFull);
         }
         let places = self.upstream.places.as_ref();
         let has_place = places.is_none_or(|places| places.budget.has_room(places.needed(items)));
-        let lane_has_room = builder.fits(bytes, items) || !self.upstream.lanes.is_full(self.core);
+        let joins = request.encoding().is_none() && builder.fits(bytes, items);
+        let lane_has_room = joins || !self.upstream.lanes.is_full(self.core);
         if has_place && lane_has_room && self.overflow.borrow().is_empty() {
             Ok(())
         } else {
@@ -75,7 +77,11 @@ impl Intake {
 
     /// Takes `request`; `shared` says that other upstreams hold the same bytes. The caller has asked
     /// [`Intake::admit`].
-    pub(crate) fn take(&self, request: FramedRequest, receipt: Option<ReceiptSender>, shared: bool) {
+    pub(crate) fn take(&self, request: Inbound, receipt: Option<ReceiptSender>, shared: bool) {
+        let request = match request {
+            Inbound::Framed(request) => request,
+            unopened @ Inbound::Unopened(_) => return self.take_unopened(unopened, receipt),
+        };
         let mut builder = self.builder.borrow_mut();
         builder.lower_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
         let limits = *builder.limits();
@@ -101,23 +107,34 @@ impl Intake {
     /// The next batch to send, if one is ready: sealed ones first, then the open one if its linger is over or `drain`.
     pub(crate) fn next(&self, drain: bool) -> Option<Batch> {
         let sealed = self.overflow.borrow_mut().pop_front();
-        sealed.or_else(|| self.upstream.lanes.pop(self.core)).or_else(|| self.take_open(drain))
+        sealed
+            .or_else(|| self.upstream.lanes.pop(self.core))
+            .or_else(|| self.take_open(drain))
+            .or_else(|| self.take_merged(drain))
     }
 
     /// When the linger of the open batch is over; `None` while nothing is in it.
     pub(crate) fn due_at(&self) -> Option<Instant> {
-        self.open_since.get().map(|since| since + self.upstream.config.linger)
+        let since = [self.open_since.get(), self.unopened.since()].into_iter().flatten().min();
+        since.map(|since| since + self.upstream.config.linger)
+    }
+
+    /// Counts a request that was refused here.
+    pub(crate) fn count_refusal(&self, counted: Counted) {
+        self.counters.enqueue_failed_items.add(counted.items);
+        self.counters.enqueue_failed_unopened.add(counted.unopened);
     }
 
     /// Whether nothing of this core waits here.
     pub(crate) fn is_empty(&self) -> bool {
         self.open_since.get().is_none()
+            && self.unopened.since().is_none()
             && self.overflow.borrow().is_empty()
             && self.upstream.lanes.len_of(self.core) == 0
     }
 
     fn take_open(&self, drain: bool) -> Option<Batch> {
-        let due = self.due_at()?;
+        let due = self.open_since.get()? + self.upstream.config.linger;
         if !drain && due > clock::now() {
             return None;
         }
@@ -151,12 +168,49 @@ impl Intake {
 
     fn seal_into_queue(&self, builder: &mut BatchBuilder) {
         self.counters.size_triggers.add(1);
-        if let Some(batch) = self.seal(builder)
-            && let Err(Full(batch)) = self.upstream.lanes.push(self.core, batch)
-        {
+        if let Some(batch) = self.seal(builder) {
+            self.queue(batch);
+        }
+    }
+
+    fn queue(&self, batch: Batch) {
+        if let Err(Full(batch)) = self.upstream.lanes.push(self.core, batch) {
             self.overflow.borrow_mut().push_back(batch);
             self.upstream.lanes.wake(self.core);
         }
+    }
+
+    /// Takes a request that is forwarded as it came: alone, or with others of its encoding.
+    fn take_unopened(&self, request: Inbound, receipt: Option<ReceiptSender>) {
+        // Little ones must not hold a receive buffer each.
+        let Inbound::Unopened(request) = request.detached() else { return };
+        let mut charge = self.upstream.budget.empty_charge();
+        charge.grow_past(request.bytes.iter().map(|segment| held_bytes(segment.len())).sum());
+        let places = self.upstream.places.as_ref().map(|places| {
+            let mut charge = places.budget.empty_charge();
+            charge.grow_past(places.needed(1));
+            charge
+        });
+        let ledger = self.upstream.unopened_ledgers.get(self.core).map(Arc::clone).unwrap_or_default();
+        let batch = Batch::unopened(request, receipt, (charge, places), ledger);
+        if self.upstream.config.passthrough != Passthrough::Merged {
+            return self.queue(batch);
+        }
+        let limits = *self.builder.borrow().limits();
+        for full in self.unopened.add(batch, limits.bytes_max, clock::now) {
+            self.counters.size_triggers.add(1);
+            self.queue(full);
+        }
+        self.upstream.lanes.wake(self.core);
+    }
+
+    fn take_merged(&self, drain: bool) -> Option<Batch> {
+        let due = self.unopened.since()? + self.upstream.config.linger;
+        if !drain && due > clock::now() {
+            return None;
+        }
+        self.counters.timeout_triggers.add(1);
+        self.unopened.take()
     }
 
     fn seal(&self, builder: &mut BatchBuilder) -> Option<Batch> {

@@ -75,17 +75,22 @@ impl Link {
         }
     }
 
-    /// One call. Dropping the future gives it up.
+    /// One call, with fields of its own besides those of `head` ([`crate::http2::literal_field`]). Dropping the future gives it up.
     ///
     /// # Errors
     /// Why the connection has ended before the call did.
-    pub(crate) async fn call(self: &Rc<Self>, head: &RequestHead, body: Body) -> Result<Ended, String> {
+    pub(crate) async fn call(
+        self: &Rc<Self>,
+        head: &RequestHead,
+        own_fields: &[u8],
+        body: Body,
+    ) -> Result<Ended, String> {
         let started = {
             let mut state = self.state.borrow_mut();
             if let Some(cause) = &state.ended {
                 return Err(cause.clone());
             }
-            let opened = state.client.open(head, body);
+            let opened = state.client.open_with(head, own_fields, body);
             opened.map(|stream| {
                 let (caller, answer) = oneshot::channel();
                 state.callers.push((stream, caller));

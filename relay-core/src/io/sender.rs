@@ -16,7 +16,7 @@ use super::http_export::HttpChannel;
 use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::shared::RouteConfig;
-use crate::batch::{Batch, DropReason, Rope};
+use crate::batch::{Batch, DropReason, Encoding, Rope};
 use crate::config::{BatchSink, Compression};
 use crate::encoding::deflate;
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
@@ -174,10 +174,10 @@ impl Sender {
         });
         let mut retry = Retry::new(&self.retry, clock::now());
         let give_up_at = self.retry.max_elapsed_time.map(|max| clock::now() + max);
-        let Ok(message) = self.message(batch) else { return Decision::Drop(DropReason::Aborted) };
+        let Ok((message, encoding)) = self.message(batch) else { return Decision::Drop(DropReason::Aborted) };
         loop {
             let outcome = tokio::select! {
-                outcome = self.attempt(batch, &message, give_up_at) => outcome,
+                outcome = self.attempt(batch, (&message, encoding), give_up_at) => outcome,
                 () = &mut over => return Decision::Drop(DropReason::ShutdownDeadline),
             };
             self.intake.counters.attempts.add(1);
@@ -212,14 +212,21 @@ impl Sender {
         }
     }
 
-    async fn attempt(&self, batch: &Batch, message: &Rope, give_up_at: Option<Instant>) -> Outcome {
+    async fn attempt(
+        &self,
+        batch: &Batch,
+        message: (&Rope, Option<Encoding>),
+        give_up_at: Option<Instant>,
+    ) -> Outcome {
         while let Some(until) = self.hold_until.get().filter(|until| *until > clock::now()) {
             self.wait_until(until).await;
         }
         let give_up_at =
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
         match &self.route {
-            Route::Grpc(channel, template) => self.attempt_grpc(channel, template, message, give_up_at).await,
+            Route::Grpc(channel, template) => {
+                self.attempt_grpc((channel, template), message, give_up_at).await
+            }
             Route::Http(channel) => channel.export(message, self.attempt_timeout, give_up_at).await,
             Route::Sink(sink) => sink.deliver(batch),
         }
@@ -227,9 +234,8 @@ impl Sender {
 
     async fn attempt_grpc(
         &self,
-        channel: &Rc<Channel>,
-        template: &Template,
-        message: &Rope,
+        (channel, template): (&Rc<Channel>, &Template),
+        message: (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
     ) -> Outcome {
         let Some((link, generation)) = channel.ready(give_up_at).await else {
@@ -252,16 +258,17 @@ impl Sender {
         }
     }
 
-    /// The bytes to send: the batch's own, or their compressed form, made once for all attempts.
-    fn message(&self, batch: &Batch) -> std::io::Result<Rope> {
+    /// The bytes to send and how they are encoded: the batch's own, or their compressed form, made once for all attempts.
+    fn message(&self, batch: &Batch) -> std::io::Result<(Rope, Option<Encoding>)> {
         let compression = match &self.route {
+            _ if batch.encoding().is_some() => Compression::None,
             Route::Grpc(_, template) => template.compression,
             Route::Http(channel) => channel.compression(),
             Route::Sink(_) => Compression::None,
         };
-        match compression {
-            Compression::None => Ok(batch.rope().clone()),
-            compression => Ok(Rope::new(vec![deflate(compression, batch.rope())?])),
+        match Encoding::of(compression) {
+            None => Ok((batch.rope().clone(), batch.encoding())),
+            encoding => Ok((Rope::new(vec![deflate(compression, batch.rope())?]), encoding)),
         }
     }
 

@@ -10,10 +10,10 @@ use super::http_export::HttpTemplate;
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
-use crate::batch::{Batch, Ledger, Places, ReceiptSender};
+use crate::batch::{Batch, Encoding, Ledger, Places, ReceiptSender};
 use crate::config::{
-    BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, ListenAddress, QueueLimit, ReceiverConfig,
-    UpstreamConfig,
+    BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, ListenAddress, Passthrough, QueueLimit,
+    ReceiverConfig, UpstreamConfig,
 };
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
@@ -126,6 +126,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) places: Option<Places>,
     /// One per core.
     pub(crate) ledgers: Vec<Arc<Ledger>>,
+    /// The books of unopened requests, in requests; one per core.
+    pub(crate) unopened_ledgers: Vec<Arc<Ledger>>,
     /// One per core.
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound until it refuses a smaller message.
@@ -144,9 +146,10 @@ impl UpstreamShared {
         budget: &Arc<Budget>,
         share: usize,
     ) -> Result<Arc<Self>, UpstreamError> {
+        let unopened = config.passthrough != Passthrough::Off;
         let route = match &config.destination {
             Destination::Grpc(grpc) => {
-                RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal)?)))
+                RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal, unopened)?)))
             }
             Destination::Http(http) => {
                 let template = HttpTemplate::new(http, |name| std::env::var(name).ok())?;
@@ -169,6 +172,7 @@ impl UpstreamShared {
             budget: Budget::child(budget, bytes_max),
             places,
             ledgers: (0..cores).map(|_| Arc::default()).collect(),
+            unopened_ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
             room: Notify::new(),
@@ -178,6 +182,16 @@ impl UpstreamShared {
             proxy_tls,
             config,
         }))
+    }
+
+    /// Whether requests of `encoding` are forwarded to it unopened.
+    pub(crate) fn passes(&self, encoding: Encoding) -> bool {
+        let has_encoding = match &self.route {
+            RouteConfig::Grpc(_) => encoding.grpc_name().is_some(),
+            RouteConfig::Http(_) => true,
+            RouteConfig::Sink(_) => false,
+        };
+        self.config.passthrough != Passthrough::Off && has_encoding
     }
 
     fn stats(&self) -> UpstreamStats {
@@ -190,6 +204,7 @@ impl UpstreamShared {
             ..UpstreamStats::default()
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
+        self.unopened_ledgers.iter().for_each(|ledger| stats.unopened += ledger.counts());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats

@@ -132,6 +132,11 @@ impl Charge {
         Self { budget: Arc::clone(&self.budget), units: moved }
     }
 
+    /// Takes all of `other`, a charge of the same budget, which does not change.
+    pub fn absorb(&mut self, other: &mut Self) {
+        self.units += std::mem::take(&mut other.units);
+    }
+
     /// Leaves an empty charge of the same budget behind and returns all of this one.
     pub fn take(&mut self) -> Self {
         self.split_off(self.units)

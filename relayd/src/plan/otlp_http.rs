@@ -6,8 +6,8 @@ use relay_core::config::{
 };
 use relay_core::otlp::Signal;
 
-use super::{batched, queued};
-use crate::config::{self, Batch, OtlpHttpExporter, Passthrough};
+use super::{batched, passthrough, queued, tls};
+use crate::config::{self, Batch, OtlpHttpExporter};
 use crate::limits::CALL_TIMEOUT_NONE;
 
 /// The upstream `name` for requests of `signal`.
@@ -25,11 +25,8 @@ pub(super) fn upstream(
     let Some(url) = otlp.url(signal) else {
         return Err(error(format!("no endpoint for {}", signal.name())));
     };
-    if url.tls || otlp.auth.is_some() {
-        return Err(error("TLS and authentication are not sent yet".to_owned()));
-    }
-    if otlp.passthrough != Passthrough::Off {
-        return Err(error("compressed_passthrough is not in this version for OTLP/HTTP".to_owned()));
+    if otlp.auth.is_some() {
+        return Err(error("authentication is not sent yet".to_owned()));
     }
     let url = HttpUrl {
         tls: url.tls,
@@ -40,6 +37,7 @@ pub(super) fn upstream(
     let compression = Compression::for_http(compression_name(otlp.compression), otlp.compression_level);
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let http = HttpUpstreamConfig {
+        tls: tls::client(&otlp.tls),
         timeout: otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE),
         headers: headers.collect(),
         compression: compression.map_err(|what| error(what.to_string()))?,
@@ -50,6 +48,7 @@ pub(super) fn upstream(
     };
     let mut upstream = UpstreamConfig::http(name, url);
     upstream.destination = Destination::Http(Box::new(http));
+    upstream.passthrough = passthrough(otlp.passthrough);
     Ok(match &otlp.queue {
         // Without a queue the Collector answers when the upstream has.
         None => {

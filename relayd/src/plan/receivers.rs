@@ -3,9 +3,8 @@
 use relay_core::config::{CorsConfig, HttpConfig, ReceiverConfig};
 use relay_core::limits as core_limits;
 
-use super::{pairs, upstream_name};
+use super::{pairs, tls, upstream_name};
 use crate::config::{Address, Config, Cors, GrpcServer, HttpServer, Receiver, ServerAuth, TlsServer};
-use crate::listen;
 
 /// What relay-core listens on, in the order of the configuration; of each receiver gRPC first.
 ///
@@ -56,17 +55,14 @@ fn listener(
     id: &str,
     (address, tls, auth): (&Address, Option<&TlsServer>, Option<&ServerAuth>),
 ) -> Result<ReceiverConfig, String> {
-    let Address::Tcp(endpoint) = address else {
-        return Err(format!("receiver {id}: unix sockets are not served yet"));
-    };
-    if tls.is_some() || auth.is_some() {
-        return Err(format!("receiver {id}: TLS and authentication are not served yet"));
+    if auth.is_some() {
+        return Err(format!("receiver {id}: authentication is not served yet"));
     }
-    let listen = listen::resolve(endpoint)
-        .map_err(|error| format!("receiver {id} cannot listen on {endpoint}: {error}"))?;
+    let listen = tls::listen_address(address).map_err(|error| format!("receiver {id} {error}"))?;
     let feeds = pairs(config).filter(|(pipeline, _)| pipeline.receivers.contains(&index));
     let upstreams = feeds.map(|(pipeline, exporter)| upstream_name(config, pipeline, exporter)).collect();
-    Ok(ReceiverConfig { upstreams, ..ReceiverConfig::new(id.to_owned(), listen) })
+    let tls = tls.map(tls::server);
+    Ok(ReceiverConfig { upstreams, tls, ..ReceiverConfig::new(id.to_owned(), listen) })
 }
 
 fn with_grpc(listener: ReceiverConfig, grpc: &GrpcServer) -> ReceiverConfig {
@@ -74,6 +70,8 @@ fn with_grpc(listener: ReceiverConfig, grpc: &GrpcServer) -> ReceiverConfig {
         message_bytes_max: grpc.max_recv_msg_bytes,
         streams_max: grpc.max_concurrent_streams,
         connection_age_max: grpc.max_connection_age,
+        connection_age_grace: grpc.max_connection_age_grace,
+        connection_idle_max: grpc.max_connection_idle,
         ..listener
     }
 }
@@ -107,13 +105,18 @@ fn cors_config(cors: &Cors) -> CorsConfig {
     }
 }
 
+/// After how long without an answer TCP gives a silent peer up: the kernel asks nine times.
+const DEAD_PEER_SECONDS: u64 =
+    core_limits::KEEPALIVE_IDLE.as_secs() + 9 * core_limits::KEEPALIVE_INTERVAL.as_secs();
+
 /// Keys that were given and change nothing.
 fn without_effect(receiver: &Receiver) -> Vec<String> {
     let id = &receiver.id;
     let mut notices = Vec::new();
-    if receiver.grpc.as_ref().is_some_and(|grpc| grpc.max_connection_age_grace.is_some()) {
+    if receiver.grpc.as_ref().is_some_and(|grpc| grpc.keepalive.is_some()) {
         notices.push(format!(
-            "receivers.{id}: max_connection_age_grace is not applied: calls run to their end after GOAWAY"
+            "receivers.{id}: no HTTP/2 pings are sent for keepalive; TCP keepalive finds dead senders within {} s",
+            DEAD_PEER_SECONDS
         ));
     }
     if let Some(http) = &receiver.http {

@@ -21,15 +21,35 @@ fn stats() -> Stats {
         ..UpstreamStats::default()
     };
     let mut receiver = ReceiverStats { name: "otlp".to_owned(), ..ReceiverStats::default() };
-    receiver.signals[0] = SignalStats { accepted_items: 90, refused_items: 10, accepted_requests: 9 };
+    receiver.signals[0] =
+        SignalStats { accepted_items: 90, refused_items: 10, accepted_requests: 9, ..SignalStats::default() };
     Stats { receivers: vec![receiver], upstreams: vec![upstream], ..Stats::default() }
+}
+
+/// What was never opened is counted in requests, in books of its own.
+#[test]
+fn unopened_requests_have_their_own_books() {
+    let mut stats = stats();
+    stats.receivers[0].signals[0].accepted_unopened = 5;
+    stats.upstreams[0].unopened = LedgerCounts { enqueued: 5, delivered: 4, dropped: [1, 0, 0, 0, 0, 0, 0] };
+    let report = books(false).close(&stats, Duration::ZERO);
+    assert!(report.adds_up, "{}", report.line);
+    assert!(report.line.contains("accepted 5 unopened requests, refused 0"));
+    assert!(
+        report.line.ends_with(
+            "unopened requests: received 5 = delivered 4 + refused back 0 + dropped 1 (aborted 1)"
+        )
+    );
+    stats.receivers[0].signals[0].accepted_unopened = 6;
+    assert!(!books(false).close(&stats, Duration::ZERO).adds_up);
 }
 
 /// Every other signal has books of its own, and is named once anything of it came.
 #[test]
 fn signals_are_not_mixed() {
     let mut stats = stats();
-    let logs = SignalStats { accepted_items: 7, refused_items: 0, accepted_requests: 1 };
+    let logs =
+        SignalStats { accepted_items: 7, refused_items: 0, accepted_requests: 1, ..SignalStats::default() };
     stats.receivers[0].signals[Signal::Logs as usize] = logs;
     let report = books(false).close(&stats, Duration::ZERO);
     assert!(

@@ -173,7 +173,7 @@ fn each_exporter_has_its_own_books() {
 #[test]
 fn the_embedded_default_prints_the_samples() {
     let mut relayd = Relayd::start(&["--listen", "127.0.0.1:0"]);
-    let greeting = relayd.stdout.wait_for("receives OTLP/gRPC traces on ");
+    let greeting = relayd.stdout.wait_for("receives OTLP traces on ");
     let address = greeting.split(" traces on ").nth(1).unwrap().split(' ').next().unwrap();
     relayd.stdout.wait_for("relayd send");
     let sent = send(address, 3);

@@ -87,7 +87,7 @@ pub const ITEMS: [Item; 66] = [
         "with --has wait-for-result also what the upstream says",
     ),
     item("G15", Stated, "100 calls side by side on one connection", ""),
-    item("G16", Must, "unknown fields do no harm, and are forwarded", ANY_UPSTREAM),
+    item("G16", Stated, "unknown fields do no harm, and are forwarded", ANY_UPSTREAM),
     item("H01", Stated, "POST to /v1/traces, /v1/metrics, /v1/logs (and profiles); GET is 405", ""),
     item("H02", Must, "application/x-protobuf and application/json, the answer in the request's type", ""),
     item("H03", Should, "both encodings on one port", ""),
@@ -194,4 +194,18 @@ pub const ITEMS: [Item; 66] = [
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Item> {
     ITEMS.iter().find(|item| item.id.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_whole_and_in_order() {
+        let ids: Vec<String> = ITEMS.iter().map(|item| item.id.to_owned()).collect();
+        let family =
+            |letter: char, count: usize| (1..=count).map(move |number| format!("{letter}{number:02}"));
+        let expected = family('G', 16).chain(family('H', 16)).chain(family('J', 8)).chain(family('X', 26));
+        assert_eq!(ids, expected.collect::<Vec<_>>());
+    }
 }

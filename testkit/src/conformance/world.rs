@@ -20,6 +20,7 @@ use super::options::{Features, Options};
 use super::payload;
 use super::upstream::{Arrival, MARK_START, Protocol, Upstream, wait_until};
 use super::verdict::{Miss, Seen, demand, fail, skip};
+use crate::collector::Signal;
 use crate::oracle::decode;
 use crate::raw::{RawClient, RawRequest, RawResponse, grpc_message};
 
@@ -87,7 +88,12 @@ impl World {
         let give_up = tokio::time::Instant::now() + WARM_UP_TIME_MAX;
         while missing().next().is_some() && tokio::time::Instant::now() < give_up {
             // What is wrong with the receiver is the items' to say.
-            drop(self.feed(&mark, 1).await);
+            if self.grpc.is_some() {
+                drop(self.feed(&mark, 1).await);
+            } else {
+                let message = payload::one(Signal::Traces, &mark, self.number());
+                drop(self.post(Signal::Traces.http_path(), "application/x-protobuf", message).await);
+            }
             wait_until(Duration::from_millis(500), || missing().next().is_none()).await;
         }
         missing().map(|upstream| upstream.protocol.name()).collect()

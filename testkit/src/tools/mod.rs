@@ -8,10 +8,12 @@
 //! | [`load`] | sends as much as the receiver takes, or at a fixed rate, and measures latency |
 //! | [`sink`] | receives, counts and, if asked, keeps every message |
 //! | [`tcp_relay`] | carries bytes between connections: the floor of what a relay costs |
+//! | [`certificates`] | makes keys and certificates for runs with TLS |
 //! | [`compare`] | finds what a sink lost, invented or got twice |
 //!
 //! `load` and `sink` speak HTTP/2 through the few frames of `http2`, straight on epoll (`poll`); `replay` is on the h2 crate.
 
+pub mod certificates;
 mod client;
 pub mod compare;
 pub mod dump;

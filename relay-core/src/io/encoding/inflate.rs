@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 
-use super::name::Encoding;
 use super::output::{Output, Stop};
 use super::{flate, lz4, snappy, zstd};
-use crate::batch::Rope;
+use crate::batch::{Encoding, Rope};
 
 /// Why bytes were not inflated.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +40,18 @@ pub fn inflate(encoding: Encoding, body: Rope, bytes_max: usize) -> Result<Bytes
     })
 }
 
-fn inflate_stream(encoding: Encoding, body: &Rope, bytes_max: usize) -> Result<Vec<u8>, Stop> {
-    let said = match encoding {
+/// What `body` says that it inflates to, in bytes; nothing is proven. `None` where it does not say: any but gzip (its last member) and
+/// zstd (its first frame).
+pub fn said_bytes(encoding: Encoding, body: &Rope) -> Option<usize> {
+    match encoding {
         Encoding::Gzip => flate::gzip_said_bytes(body),
         Encoding::Zstd => zstd::said_bytes(body),
         Encoding::Zlib | Encoding::Snappy | Encoding::SnappyFramed | Encoding::Lz4 => None,
-    };
+    }
+}
+
+fn inflate_stream(encoding: Encoding, body: &Rope, bytes_max: usize) -> Result<Vec<u8>, Stop> {
+    let said = said_bytes(encoding, body);
     let mut output = Output::new(bytes_max, body.len(), said);
     let mut reader = body.reader();
     match encoding {

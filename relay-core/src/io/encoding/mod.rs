@@ -22,6 +22,7 @@ mod output;
 mod snappy;
 mod zstd;
 
+pub use crate::batch::Encoding;
 pub use deflate::deflate;
-pub use inflate::{InflateError, inflate};
-pub use name::{Encoding, GRPC_ACCEPT, HTTP_ACCEPT, Unsupported};
+pub use inflate::{InflateError, inflate, said_bytes};
+pub use name::{GRPC_ACCEPT, HTTP_ACCEPT, Unsupported};

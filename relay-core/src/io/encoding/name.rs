@@ -1,39 +1,7 @@
 //! The encodings by the names that peers say.
 
-use std::fmt;
-
+use crate::batch::Encoding;
 use crate::config::Compression;
-
-/// How the bytes of a body are encoded. `identity` is the absence of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 1950. HTTP's `deflate` is this (RFC 9110 section 8.4.1.2); bare deflate, which some clients sent by mistake, is refused
-    /// by the Collector, and here.
-    Zlib,
-    /// RFC 8878.
-    Zstd,
-    /// Snappy's block format. Where a stream of frames comes instead, as older Collectors sent it by this name, that is read.
-    Snappy,
-    /// Snappy's framing format.
-    SnappyFramed,
-    /// LZ4's frame format; not the legacy one.
-    Lz4,
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gzip => "gzip",
-            Self::Zlib => "zlib",
-            Self::Zstd => "zstd",
-            Self::Snappy => "snappy",
-            Self::SnappyFramed => "framed snappy",
-            Self::Lz4 => "lz4",
-        })
-    }
-}
 
 /// What is said in `grpc-accept-encoding`.
 pub const GRPC_ACCEPT: &str = "identity,gzip,snappy,zstd";
@@ -66,6 +34,33 @@ impl Encoding {
             Compression::SnappyFramed => Some(Self::SnappyFramed),
             Compression::Lz4 => Some(Self::Lz4),
         }
+    }
+
+    /// Its name in `grpc-encoding`; `None` where gRPC has none for it.
+    pub fn grpc_name(self) -> Option<&'static str> {
+        match self {
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+            Self::SnappyFramed => Some("snappy"),
+            Self::Zlib | Self::Snappy | Self::Lz4 => None,
+        }
+    }
+
+    /// Its name in `Content-Encoding`.
+    pub fn http_name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zlib => "deflate",
+            Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
+            Self::SnappyFramed => "x-snappy-framed",
+            Self::Lz4 => "lz4",
+        }
+    }
+
+    /// Whether two streams of it, one behind the other, are a stream of both.
+    pub fn concatenates(self) -> bool {
+        matches!(self, Self::Gzip | Self::Zstd)
     }
 
     /// The encoding that a `grpc-encoding` names; `None` for `identity`. Names are those that the Collector's gRPC server registers;

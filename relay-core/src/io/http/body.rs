@@ -50,6 +50,23 @@ pub(super) async fn read(
     }
 }
 
+/// Reads what is left of a short body, so that the connection can go on behind it; says whether it came to its end.
+pub(super) async fn discard(mut incoming: Incoming) -> bool {
+    let reading = async {
+        let mut left = limits::HTTP_DISCARD_BYTES_MAX;
+        while let Some(frame) = incoming.frame().await {
+            let Ok(frame) = frame else { return false };
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(len) {
+                Some(less) => left = less,
+                None => return false,
+            }
+        }
+        true
+    };
+    tokio::time::timeout(limits::HTTP_DISCARD_TIMEOUT, reading).await.unwrap_or(false)
+}
+
 async fn gather(
     core: &Rc<Core>,
     receiver: usize,

@@ -4,22 +4,24 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 
 use super::super::call::{Rejection, inflated};
 use super::super::calls::{AwaitedResult, not_delivered};
 use super::super::clock;
-use super::super::core::{Core, Counted, Offered, detached};
+use super::super::core::{Core, Offered};
+use super::super::inbound::Inbound;
 use super::super::{gather, transcode};
 use super::answer::{self, AnswerBody};
 use super::body::{self, Body};
 use super::cors;
 use super::head::{self, Format, Head};
-use crate::batch::Settled;
+use crate::batch::{Settled, Unopened};
 use crate::config::HttpConfig;
-use crate::otlp::{FramedRequest, RawRequest};
-use crate::stats::{RejectReason, Transport};
+use crate::otlp::RawRequest;
+use crate::stats::{Counted, RejectReason, Transport};
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -38,10 +40,11 @@ pub(super) async fn answer(
         return Ok(preflight);
     }
     let format = Format::of_answer(&parts.headers);
-    let mut response = match take(&core, receiver, http, &parts, incoming).await {
-        Ok((signal, items)) => {
+    let mut rest = Rest::Read;
+    let mut response = match take(&core, receiver, http, &parts, (incoming, &mut rest)).await {
+        Ok(counted) => {
             if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
-                counters.accept(signal, items);
+                counters.accept(counted);
             }
             answer::success(format)
         }
@@ -50,6 +53,10 @@ pub(super) async fn answer(
             answer::refusal(format, http, &rejection)
         }
     };
+    if rest == Rest::Left && parts.version < Version::HTTP_2 {
+        // What follows on the connection is the rest of a body that nobody reads (RFC 9112 section 9.6).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(cors) = &http.cors {
         cors::allow(cors, &parts.headers, response.headers_mut());
     }
@@ -57,28 +64,45 @@ pub(super) async fn answer(
     Ok(response)
 }
 
+/// What is left of a body when its request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Read,
+    Left,
+}
+
 async fn take(
     core: &Rc<Core>,
     receiver: usize,
     http: &HttpConfig,
     parts: &http::request::Parts,
-    incoming: Incoming,
+    (incoming, rest): (Incoming, &mut Rest),
 ) -> Result<Counted, Rejection> {
     let Some(shared) = core.receiver(receiver) else { return Err(super::super::calls::memory_full()) };
-    let head = head::judge(shared, http, parts)?;
+    let head = match head::judge(shared, http, parts) {
+        Ok(head) => head,
+        Err(rejection) => {
+            if !body::discard(incoming).await {
+                *rest = Rest::Left;
+            }
+            return Err(rejection);
+        }
+    };
     let bytes_max = shared.config.message_bytes_max;
+    *rest = Rest::Left;
     let body = body::read(core, receiver, incoming, (bytes_max, http.body_timeout)).await?;
-    let request = decode(core, head, body, bytes_max).await?;
+    *rest = Rest::Read;
+    let request = match head.encoding {
+        Some(encoding) if head.format == Format::Protobuf && core.passes(receiver, head.signal, encoding) => {
+            Inbound::Unopened(Unopened { signal: head.signal, encoding, bytes: body.bytes })
+        }
+        _ => decode(core, head, body, bytes_max).await?,
+    };
     admit(core, receiver, request).await
 }
 
 /// From a body to a request that may be admitted.
-async fn decode(
-    core: &Rc<Core>,
-    head: Head,
-    body: Body,
-    bytes_max: usize,
-) -> Result<FramedRequest, Rejection> {
+async fn decode(core: &Rc<Core>, head: Head, body: Body, bytes_max: usize) -> Result<Inbound, Rejection> {
     let Body { bytes, charge } = body;
     let plain = match head.encoding {
         None => bytes,
@@ -96,11 +120,12 @@ async fn decode(
     };
     // What follows is charged where it is queued.
     drop(charge);
-    RawRequest::new(message).frame(head.signal).map_err(|error| Rejection::malformed(head.signal, error))
+    let framed = RawRequest::new(message).frame(head.signal);
+    framed.map(Inbound::Framed).map_err(|error| Rejection::malformed(head.signal, error))
 }
 
 /// Admits a request, after a wait for room if need be, and waits for the upstream's answer if that was asked for.
-async fn admit(core: &Rc<Core>, receiver: usize, request: FramedRequest) -> Result<Counted, Rejection> {
+async fn admit(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Counted, Rejection> {
     let mut offered = core.offer(receiver, request, false)?;
     if let Offered::Blocked(request) = offered {
         offered = admit_later(core, receiver, request).await?;
@@ -117,18 +142,16 @@ async fn admit(core: &Rc<Core>, receiver: usize, request: FramedRequest) -> Resu
             }
         }
         // The last offer never blocks.
-        Offered::Blocked(request) => {
-            Err(Rejection::full(RejectReason::QueueFull, (request.signal(), request.items())))
-        }
+        Offered::Blocked(request) => Err(Rejection::full(RejectReason::QueueFull, request.counted())),
     }
 }
 
-async fn admit_later(core: &Rc<Core>, receiver: usize, request: FramedRequest) -> Result<Offered, Rejection> {
-    let Some(_charge) = core.shared.waiting.try_charge(request.len()) else {
+async fn admit_later(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Offered, Rejection> {
+    let Some(_charge) = core.shared.waiting.try_charge(request.bytes().len()) else {
         // Nor is there room to wait: asked for the last time, so that each upstream counts what it refuses.
         return core.offer(receiver, request, true);
     };
-    let mut request = detached(request);
+    let mut request = request.detached();
     let give_up_at = clock::now() + core.wait_for_room_max(receiver, None);
     loop {
         core.room(receiver).await;

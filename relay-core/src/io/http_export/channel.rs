@@ -16,7 +16,7 @@ use super::super::shared::UpstreamShared;
 use super::answer;
 use super::dialler::{DialError, Dialler};
 use super::template::{Body, HttpTemplate};
-use crate::batch::Rope;
+use crate::batch::{Encoding, Rope};
 use crate::config::{Compression, HttpConnections, HttpUpstreamConfig};
 use crate::limits;
 use crate::stats::UpstreamCounters;
@@ -66,7 +66,7 @@ impl HttpChannel {
     /// One attempt, of `timeout` from when there is a connection or one is dialled. Waits through failed dials until `give_up_at`.
     pub(crate) async fn export(
         &self,
-        message: &Rope,
+        message: (&Rope, Option<Encoding>),
         timeout: Duration,
         give_up_at: Option<Instant>,
     ) -> Outcome {
@@ -91,7 +91,7 @@ impl HttpChannel {
         }
     }
 
-    async fn attempt(&self, message: &Rope) -> Tried {
+    async fn attempt(&self, message: (&Rope, Option<Encoding>)) -> Tried {
         match self.client.request(self.template.request(message)).await {
             Ok(response) => Tried::Ended(answer::outcome(response).await),
             Err(error) if error.is_connect() => Tried::NotConnected(dial_error(&error)),

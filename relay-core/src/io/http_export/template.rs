@@ -6,7 +6,7 @@ use http_body_util::Full;
 
 use super::super::export::{TemplateError, USER_AGENT_VALUE};
 use super::proxy::{self, Via};
-use crate::batch::{Rope, RopeReader};
+use crate::batch::{Encoding, Rope, RopeReader};
 use crate::config::{Compression, HttpUpstreamConfig};
 
 /// A body that is written from where the batch is: hyper takes all of its ranges for its vectored writes.
@@ -43,9 +43,6 @@ impl HttpTemplate {
             headers.insert(name, value);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        if config.compression != Compression::None {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(config.compression.http_name()));
-        }
         if !config.connections.keep_alive {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -61,12 +58,20 @@ impl HttpTemplate {
         self.via.as_ref().is_some_and(|via| via.tls)
     }
 
-    /// A request that carries `message`. Its `Content-Length` is the message's, and `Host` the URL's: hyper writes both.
-    pub(super) fn request(&self, message: &Rope) -> Request<Body> {
+    /// A request that carries `message`, encoded as it says. Its `Content-Length` is the message's, and `Host` the URL's: hyper
+    /// writes both.
+    pub(super) fn request(&self, (message, encoding): (&Rope, Option<Encoding>)) -> Request<Body> {
         let mut request = Request::new(Full::new(message.reader()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        if let Some(encoding) = encoding {
+            // Of the names that one encoding has, the one that was configured; what was not encoded here has its own.
+            let configured = Encoding::of(self.compression) == Some(encoding);
+            let name = if configured { self.compression.http_name() } else { encoding.http_name() };
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
         request
     }
 }
@@ -135,7 +140,7 @@ mod tests {
     fn a_body_is_written_from_where_it_is() {
         let pieces: Vec<Bytes> = (0..500).map(|at| Bytes::from(vec![b'x'; 10_000 + at])).collect();
         let rope = Rope::new(pieces.clone());
-        let request = template(&config("http://c/v1/traces")).unwrap().request(&rope);
+        let request = template(&config("http://c/v1/traces")).unwrap().request((&rope, None));
         let looking = Looking::default();
         let wire = looking.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -175,7 +180,7 @@ mod tests {
         config.headers = [("User-Agent", "mine"), ("content-type", "text/plain"), ("x-token", "secret")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec();
-        let request = template(&config).unwrap().request(&Rope::new(Vec::new()));
+        let request = template(&config).unwrap().request((&Rope::new(Vec::new()), Some(Encoding::Zstd)));
         let header = |name: &str| request.headers()[name].to_str().unwrap();
         assert_eq!(
             ["user-agent", "content-type", "content-encoding"].map(header),
@@ -197,7 +202,7 @@ mod tests {
                 Proxy::Through(ForwardProxy { tls: false, host: "p".to_owned(), port: 1, credentials });
             template(&config)
                 .unwrap()
-                .request(&Rope::new(Vec::new()))
+                .request((&Rope::new(Vec::new()), None))
                 .headers()
                 .contains_key("proxy-authorization")
         };

@@ -112,7 +112,11 @@ pub(super) async fn g07_empty_response(world: &World) -> Seen {
         let response = world.export(signal.grpc_path(), &message).await?;
         expect_ok(signal.name(), &response)?;
         demand(*response.body == [0; 5], || {
-            format!("{}: the message is {:02x?} instead of empty", signal.name(), response.body.get(5..))
+            format!(
+                "{}: the message is {:02x?} instead of empty",
+                signal.name(),
+                response.body.get(5..).unwrap_or_default()
+            )
         })?;
     }
     Ok("flag 0 and length 0, nothing else".to_owned())

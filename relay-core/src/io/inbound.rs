@@ -1,0 +1,85 @@
+//! A request on its way in, framed or unopened.
+
+use bytes::BytesMut;
+
+use crate::batch::{Encoding, Unopened, held_bytes};
+use crate::limits::INLINE_COPY_BYTES_MAX;
+use crate::otlp::{FramedRequest, Signal};
+use crate::stats::Counted;
+use crate::wire::Segments;
+
+/// A request that may be admitted.
+#[derive(Clone, Debug)]
+pub(crate) enum Inbound {
+    /// Its items are counted.
+    Framed(FramedRequest),
+    /// It is forwarded as it came.
+    Unopened(Unopened),
+}
+
+impl Inbound {
+    pub(crate) fn signal(&self) -> Signal {
+        match self {
+            Self::Framed(request) => request.signal(),
+            Self::Unopened(request) => request.signal,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &Segments {
+        match self {
+            Self::Framed(request) => request.segments(),
+            Self::Unopened(request) => &request.bytes,
+        }
+    }
+
+    /// Items; of an unopened request as many as a queue's places count it for.
+    pub(crate) fn items(&self) -> u64 {
+        match self {
+            Self::Framed(request) => request.items(),
+            Self::Unopened(_) => 1,
+        }
+    }
+
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        match self {
+            Self::Framed(_) => None,
+            Self::Unopened(request) => Some(request.encoding),
+        }
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        match self {
+            Self::Framed(request) => {
+                Counted { signal: request.signal(), items: request.items(), unopened: 0 }
+            }
+            Self::Unopened(request) => Counted { signal: request.signal, items: 0, unopened: 1 },
+        }
+    }
+
+    /// What it holds of receive buffers, in bytes; of a small one that is copied once it is admitted, itself.
+    pub(crate) fn held_bytes(&self, inline_copy_bytes_max: usize) -> usize {
+        let bytes = self.bytes();
+        if bytes.len() < inline_copy_bytes_max {
+            return bytes.len();
+        }
+        bytes.iter().map(|segment| held_bytes(segment.len())).sum()
+    }
+
+    /// The same request without a hold on the read buffer that it came in, if it is small: copied once. For one that waits, or that
+    /// several upstreams will hold, which then share that copy.
+    pub(crate) fn detached(self) -> Self {
+        if self.bytes().len() >= INLINE_COPY_BYTES_MAX {
+            return self;
+        }
+        let mut copy = BytesMut::with_capacity(self.bytes().len());
+        self.bytes().iter().for_each(|segment| copy.extend_from_slice(segment));
+        let bytes = Segments::from(copy.freeze());
+        match self {
+            Self::Framed(request) => {
+                let (signal, items) = (request.signal(), request.items());
+                Self::Framed(FramedRequest::composed(signal, bytes, items, request.resources()))
+            }
+            Self::Unopened(request) => Self::Unopened(Unopened { bytes, ..request }),
+        }
+    }
+}
