@@ -115,8 +115,8 @@ fn without_effect(receiver: &Receiver) -> Vec<String> {
     let mut notices = Vec::new();
     if receiver.grpc.as_ref().is_some_and(|grpc| grpc.keepalive.is_some()) {
         notices.push(format!(
-            "receivers.{id}: no HTTP/2 pings are sent for keepalive; TCP keepalive finds dead senders within {} s",
-            DEAD_PEER_SECONDS
+            "receivers.{id}: no HTTP/2 pings are sent for keepalive; TCP keepalive finds dead senders within \
+             {DEAD_PEER_SECONDS} s"
         ));
     }
     if let Some(http) = &receiver.http {

@@ -63,7 +63,7 @@ impl HttpChannel {
         self.template.compression
     }
 
-    /// One attempt, of `timeout` from when there is a connection or one is dialled. Waits through failed dials until `give_up_at`.
+    /// One attempt to send a message, which is encoded as configured or as it came; of `timeout` from when there is a connection or one is dialled. Waits through failed dials until `give_up_at`.
     pub(crate) async fn export(
         &self,
         message: (&Rope, Option<Encoding>),
