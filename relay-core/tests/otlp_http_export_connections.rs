@@ -245,8 +245,15 @@ fn http2_is_agreed_on_by_alpn() {
     }
 }
 
-/// A TLS server by hand that answers one request with 200; gives the protocol that was agreed on, and the first line that came.
-fn tls_server(pair: &Pair, alpn: &[&str]) -> (SocketAddr, mpsc::Receiver<(Option<Vec<u8>>, String)>) {
+/// What a server was spoken to.
+struct Spoken {
+    /// Agreed on by ALPN.
+    protocol: Option<Vec<u8>>,
+    first_line: String,
+}
+
+/// A TLS server by hand that answers one request with 200.
+fn tls_server(pair: &Pair, alpn: &[&str]) -> (SocketAddr, mpsc::Receiver<Spoken>) {
     let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -275,7 +282,8 @@ fn tls_server(pair: &Pair, alpn: &[&str]) -> (SocketAddr, mpsc::Receiver<(Option
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
         }
         let first_line = head.lines().next().unwrap_or_default().to_owned();
-        told.send((stream.conn.alpn_protocol().map(<[u8]>::to_vec), first_line)).ok();
+        let protocol = stream.conn.alpn_protocol().map(<[u8]>::to_vec);
+        told.send(Spoken { protocol, first_line }).ok();
         // Until the peer closes.
         stream.read_to_end(&mut Vec::new()).ok();
     });
@@ -295,8 +303,8 @@ fn x15_without_http2_it_is_http1() {
             http.tls = trusting(&authority);
         }));
         submit(&relay, encoded(3, 1));
-        let (protocol, first_line) = seen.recv_timeout(SOON).unwrap();
-        assert_eq!((protocol.as_deref(), first_line.as_str()), (agreed, line));
+        let spoken = seen.recv_timeout(SOON).unwrap();
+        assert_eq!((spoken.protocol.as_deref(), spoken.first_line.as_str()), (agreed, line));
         // The server by hand does not speak HTTP/2.
         let (deadline, delivered) = if agreed == Some(b"h2") { (Duration::ZERO, 0) } else { (SOON, 3) };
         assert_eq!(settled(&drain(relay, deadline)).delivered, delivered);
