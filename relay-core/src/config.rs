@@ -1,6 +1,7 @@
 //! What an embedding service says: where to receive, where to forward, under which bounds. Plain data; every default is
 //! the one that the OpenTelemetry Collector's users know, unless the field says otherwise.
 
+mod auth;
 mod compression;
 mod http_upstream;
 mod listen;
@@ -17,6 +18,7 @@ use crate::limits;
 use crate::otlp::Signal;
 use crate::upstream::{Endpoint, Outcome, RetryPolicy};
 
+pub use auth::{BearerAuth, ClientAuth, Secret, SecretSource, ServerAuth, TokenSource, UserSource};
 pub use compression::{Compression, CompressionError};
 pub use http_upstream::{ForwardProxy, HttpConnections, HttpUpstreamConfig, HttpUrl, HttpUrlError, Proxy};
 pub(crate) use http_upstream::{bracketed, port};
@@ -47,6 +49,8 @@ pub struct ReceiverConfig {
     pub connection_age_grace: Option<Duration>,
     /// Time without a call after which a gRPC connection is asked to go (`max_connection_idle`). Default any.
     pub connection_idle_max: Option<Duration>,
+    /// What a request must show. Default nothing: everybody may send.
+    pub auth: Option<ServerAuth>,
 }
 
 impl ReceiverConfig {
@@ -64,6 +68,7 @@ impl ReceiverConfig {
             connection_age_max: None,
             connection_age_grace: None,
             connection_idle_max: None,
+            auth: None,
         }
     }
 }
@@ -263,6 +268,8 @@ pub struct GrpcConfig {
     pub compression: Compression,
     /// Retries (`retry_on_failure`).
     pub retry: RetryPolicy,
+    /// What each call shows. Default nothing.
+    pub auth: Option<Box<ClientAuth>>,
 }
 
 impl GrpcConfig {
@@ -277,6 +284,7 @@ impl GrpcConfig {
             user_agent: None,
             compression: Compression::None,
             retry: RetryPolicy::default(),
+            auth: None,
         }
     }
 }
@@ -291,6 +299,7 @@ impl std::fmt::Debug for GrpcConfig {
             .field("headers", &names)
             .field("compression", &self.compression)
             .field("retry", &self.retry)
+            .field("auth", &self.auth)
             .finish()
     }
 }

@@ -223,6 +223,32 @@ pub const HTTP_DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// JSON requests that wait to be read: browsers and scripts send few.
 pub const JSON_REQUESTS_MAX: usize = 64;
 
+/// How often the files of tokens, users and passwords are looked at while they are used: rotated credentials are valid on both sides
+/// for far longer. Nothing looks when nothing is used.
+pub const AUTH_RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Largest file of tokens, users or passwords, in bytes: some ten thousand users.
+pub const AUTH_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Tokens that a receiver takes: each request is compared with all of them.
+pub const AUTH_TOKENS_MAX: usize = 256;
+
+/// Longest user and password that a request may show, in bytes: bcrypt looks at 72 of the password.
+pub const AUTH_CREDENTIALS_BYTES_MAX: usize = 1 << 10;
+
+/// Users and passwords that wait to be checked for the first time; whoever comes then is told to come back.
+pub const AUTH_VERIFYING_MAX: usize = 64;
+
+/// Longest wait for such a check, after which the sender is told to come back: less than the 10 s of otel-go's exporters.
+pub const AUTH_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Users with their passwords that are known to be right, and as many that are known to be wrong: 32 bytes each. When they are more, all
+/// of that kind are checked again.
+pub const AUTH_OUTCOMES_MAX: usize = 16 << 10;
+
+/// Highest cost of a bcrypt hash: about a second for each check. `htpasswd -B` writes 5, and most others 10 or 12.
+pub const BCRYPT_COST_MAX: u32 = 14;
+
 /// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`): the 10 s that otel-go's
 /// exporters give all their attempts together. A call's own shorter deadline wins.
 pub const BLOCK_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::Receipt;
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
+use crate::io::auth::Gate;
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
@@ -67,6 +68,14 @@ pub enum StartError {
     /// Two upstreams have the same name.
     #[error("two upstreams are named {0:?}")]
     DuplicateUpstream(String),
+    /// The credentials that a receiver asks for cannot be used.
+    #[error("receiver {receiver:?}: {message}")]
+    Auth {
+        /// The receiver.
+        receiver: String,
+        /// Why; shows no credentials.
+        message: String,
+    },
     /// A receiver names an upstream that was not added.
     #[error("receiver {receiver:?} names upstream {upstream:?}, which does not exist")]
     UnknownUpstream {
@@ -224,13 +233,18 @@ impl RelayBuilder {
                 component: format!("receiver {:?}", config.name),
                 message: error.to_string(),
             })?;
+            let gate = config.auth.as_ref().map(Gate::new).transpose();
+            let gate = gate.map_err(|error| StartError::Auth {
+                receiver: config.name.clone(),
+                message: error.to_string(),
+            })?;
             let (listener, address) = listener::bind(&config.listen).map_err(|error| StartError::Listen {
                 receiver: config.name.clone(),
                 address: config.listen.clone(),
                 error,
             })?;
             let counters = (0..cores).map(|_| Default::default()).collect();
-            bound.0.push(ReceiverShared { config, address, tls, routes, counters });
+            bound.0.push(ReceiverShared { config, gate, address, tls, routes, counters });
             bound.1.push(listener);
         }
         Ok(bound)

@@ -31,6 +31,8 @@ pub enum RejectReason {
     QueueFull,
     /// Larger than the receiver's limit, before or after decompression.
     TooLarge,
+    /// Credentials are missing or wrong.
+    Unauthenticated,
     /// A path that is not served.
     UnknownPath,
     /// A `grpc-encoding` that is not supported.
@@ -41,7 +43,7 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BodyCutOff,
         Self::BodyTimeout,
         Self::ContentType,
@@ -53,6 +55,7 @@ impl RejectReason {
         Self::NotGrpc,
         Self::QueueFull,
         Self::TooLarge,
+        Self::Unauthenticated,
         Self::UnknownPath,
         Self::UnsupportedEncoding,
         Self::Upstream,
@@ -72,6 +75,7 @@ impl RejectReason {
             Self::NotGrpc => "not_grpc",
             Self::QueueFull => "queue_full",
             Self::TooLarge => "too_large",
+            Self::Unauthenticated => "unauthenticated",
             Self::UnknownPath => "unknown_path",
             Self::UnsupportedEncoding => "unsupported_encoding",
             Self::Upstream => "upstream",

@@ -357,13 +357,32 @@ fn wrong_bodies() {
         assert!(!error.to_string().contains("long text"), "{error}");
         malformed(error);
     }
-    for name in [r"\ud800", r"\udc00", r"\ud800\u0041", r"\u12", "\n", "\\"] {
+    for name in [r"\u12", r"\ud83d\u12", "\n", "\\"] {
         malformed(span(&format!("\"name\":\"{name}\"")).unwrap_err());
     }
     for name in [&b"\xff"[..], b"\xc3", b"\xed\xa0\x80", b"\xc0\x80"] {
         let body = [b"{\"resourceSpans\":[{\"schemaUrl\":\"", name, b"\"}]}"].concat();
         malformed(to_protobuf(Signal::Traces, &body, BYTES_MAX).unwrap_err());
     }
+}
+
+/// A text that was cut in the middle of an emoji costs the half, not the request; errors keep their places.
+#[test]
+fn half_a_surrogate_pair_is_replaced() {
+    for (name, read) in [
+        (r"a\ud83d", "a\u{fffd}"),
+        (r"\ude00b", "\u{fffd}b"),
+        (r"\ud800\u0041", "\u{fffd}A"),
+        (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+        (r"\\ud83d\ud83d", "\\ud83d\u{fffd}"),
+    ] {
+        assert_eq!(span(&format!(r#""name":"{name}""#)).unwrap().name, read);
+    }
+    assert_eq!(span(r#""\ud83d":1,"name":"a""#).unwrap().name, "a");
+    assert_eq!(malformed(span(r#""spanId":"\ud83d0000000000000""#).unwrap_err()).0, "string is not hex");
+    let places = [r#""name":"\ud83d\ude00","flags":-1"#, r#""name":"\ud83d\ude3d\ud83d","flags":-1"#];
+    let place = |members| malformed(span(members).unwrap_err()).1;
+    assert_eq!(place(places[0]).column + 6, place(places[1]).column);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::config::{
 };
 use crate::limits::CALL_TIMEOUT_NONE;
 
+mod auth;
 mod otlp_http;
 mod receivers;
 mod tls;
@@ -184,9 +185,6 @@ fn otlp_upstream(
     processor: Option<&Batch>,
     notices: &mut Vec<String>,
 ) -> Result<UpstreamConfig, Vec<String>> {
-    if otlp.auth.is_some() {
-        return Err(vec![format!("exporters.{name}: authentication is not sent yet")]);
-    }
     if otlp.keepalive.is_some() {
         notices.push(format!(
             "exporters.{name}: no HTTP/2 pings are sent for keepalive; TCP finds a dead upstream within {} s",
@@ -207,6 +205,7 @@ fn otlp_upstream(
         other => return Err(vec![format!("exporters.{name}.compression: gRPC has no {other:?}")]),
     };
     grpc.tls = otlp.tls.as_ref().map(|tls| Box::new(tls::client(tls)));
+    grpc.auth = otlp.auth.as_ref().map(|auth| Box::new(auth::client_auth(auth)));
     grpc.authority.clone_from(&otlp.authority);
     grpc.user_agent.clone_from(&otlp.user_agent);
     grpc.retry = otlp.retry;

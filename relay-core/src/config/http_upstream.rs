@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Authority;
 
-use super::{Compression, TlsClientConfig};
+use super::{ClientAuth, Compression, TlsClientConfig};
 use crate::limits;
 use crate::upstream::RetryPolicy;
 
@@ -178,6 +178,8 @@ pub struct HttpUpstreamConfig {
     /// Headers sent with every request (`headers`); `host` and `user-agent` replace the relay's own. Values may be secrets and are
     /// never printed.
     pub headers: Vec<(String, String)>,
+    /// Credentials that every request shows, besides `headers`. Default none.
+    pub auth: Option<Box<ClientAuth>>,
     /// Compression of requests (`compression`). Default none, unlike the Collector's gzip (`docs/decisions/0002`).
     pub compression: Compression,
     /// Retries (`retry_on_failure`).
@@ -196,6 +198,7 @@ impl HttpUpstreamConfig {
             tls: TlsClientConfig::default(),
             timeout: limits::HTTP_UPSTREAM_TIMEOUT,
             headers: Vec::new(),
+            auth: None,
             compression: Compression::None,
             retry: RetryPolicy::default(),
             proxy: Proxy::FromEnvironment,
@@ -212,6 +215,7 @@ impl fmt::Debug for HttpUpstreamConfig {
             .field("tls", &self.tls)
             .field("timeout", &self.timeout)
             .field("headers", &names)
+            .field("auth", &self.auth)
             .field("compression", &self.compression)
             .field("retry", &self.retry)
             .field("proxy", &self.proxy)

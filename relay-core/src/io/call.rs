@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::auth::Verifying;
 use super::inbound::Inbound;
 use super::shared::ReceiverShared;
 use crate::batch::{Unopened, held_bytes};
@@ -63,11 +64,12 @@ impl Rejection {
 }
 
 /// What the headers of an acceptable call say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) signal: Signal,
     pub(crate) encoding: Option<Encoding>,
     timeout: Option<Duration>,
+    verifying: Option<Verifying>,
 }
 
 /// So much of an unknown path is repeated to whoever asked for it, in bytes.
@@ -77,6 +79,7 @@ const PATH_SAID_BYTES_MAX: usize = 128;
 pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accepted, Rejection> {
     let (mut method, mut path, mut content_type) = (&b""[..], &b""[..], &b""[..]);
     let (mut encoding, mut timeout) = (&b""[..], None);
+    let (gate, mut shown) = (receiver.gate.as_ref(), None);
     for (name, value) in fields.iter() {
         match name {
             b":method" => method = value,
@@ -84,6 +87,9 @@ pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accept
             b"content-type" => content_type = value,
             b"grpc-encoding" => encoding = value,
             b"grpc-timeout" => timeout = parse_timeout(value),
+            _ if gate.is_some_and(|gate| gate.header().as_str().as_bytes() == name) => {
+                shown = shown.or(Some(value));
+            }
             _ => {}
         }
     }
@@ -93,6 +99,8 @@ pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accept
     if !is_grpc(content_type) {
         return Err(not_grpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type is not application/grpc"));
     }
+    // Before anything else is said about what is served here.
+    let verifying = gate.map_or(Ok(None), |gate| gate.check(shown))?;
     let signal = Signal::ALL.into_iter().find(|signal| path == signal.grpc_path().as_bytes());
     let Some(signal) = signal else {
         // It goes into the answer, percent-encoded.
@@ -106,7 +114,7 @@ pub(crate) fn judge(receiver: &ReceiverShared, fields: &Fields) -> Result<Accept
     let encoding = Encoding::from_grpc(encoding).map_err(|error| {
         Rejection::new(RejectReason::UnsupportedEncoding, Code::UNIMPLEMENTED, error.to_string())
     })?;
-    Ok(Accepted { signal, encoding, timeout })
+    Ok(Accepted { signal, encoding, timeout, verifying })
 }
 
 /// A call whose headers were accepted; its body may still be arriving.
@@ -120,6 +128,9 @@ pub(crate) struct Call {
     message_bytes_max: usize,
     /// The sender's own deadline (`grpc-timeout`), if it has one.
     pub(crate) timeout: Option<Duration>,
+    /// Set while it is not known whether the sender's password is right.
+    pub(crate) verifying: Option<Verifying>,
+    received: usize,
     // Charged while the body trickles in; a body that came at once is admitted at once.
     charge: Option<Charge>,
     // Bytes held and not charged yet, and bytes to be released to the sender when they are.
@@ -129,7 +140,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// A call with acceptable headers, which is forwarded unopened if it is compressed and `passes`.
-    pub(crate) fn new(headers: &Accepted, passes: bool, bytes_max: usize) -> Self {
+    pub(crate) fn new(headers: Accepted, passes: bool, bytes_max: usize) -> Self {
         Self {
             signal: headers.signal,
             assembler: MessageAssembler::new(bytes_max),
@@ -137,6 +148,8 @@ impl Call {
             passes,
             message_bytes_max: bytes_max,
             timeout: headers.timeout,
+            verifying: headers.verifying,
+            received: 0,
             charge: None,
             owed: 0,
             unreleased: 0,
@@ -148,6 +161,7 @@ impl Call {
     pub(crate) fn push(&mut self, bytes: Bytes, last: bool) -> Result<(), Rejection> {
         let len = bytes.len();
         self.unreleased += len;
+        self.received += len;
         if last {
             return self.assembler.push(bytes).map_err(|error| message_rejection(&error));
         }
@@ -171,6 +185,11 @@ impl Call {
     /// Bytes of the body that are not released to the sender yet.
     pub(crate) fn unreleased(&self) -> usize {
         self.unreleased
+    }
+
+    /// Bytes of the body that have come.
+    pub(crate) fn received(&self) -> usize {
+        self.received
     }
 
     /// The request, when the body is complete.

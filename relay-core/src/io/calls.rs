@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use super::auth::Verifying;
 use super::call::{Call, Rejection, judge};
 use super::core::{Core, Offered};
 use super::inbound::Inbound;
@@ -33,7 +34,15 @@ pub(crate) struct Calls {
     pub(crate) http2: Server,
     // Calls that are not answered, ascending by stream, but for those in `results`.
     open: Vec<Open>,
-    results: FuturesUnordered<LocalBoxFuture<'static, (u32, Counted, Settled)>>,
+    results: FuturesUnordered<LocalBoxFuture<'static, (u32, Later)>>,
+}
+
+/// What a call that is in no list has waited for.
+enum Later {
+    /// The upstream's answer.
+    Settled(Counted, Settled),
+    /// Whether its sender may send it. It holds slices of read buffers, which the charge stands for.
+    Verified(Box<Call>, Result<(), Rejection>, Charge),
 }
 
 /// A call that waits.
@@ -108,7 +117,7 @@ impl Calls {
                 let passes = headers
                     .encoding
                     .is_some_and(|encoding| self.core.passes(self.receiver, headers.signal, encoding));
-                let call = Call::new(&headers, passes, self.message_bytes_max);
+                let call = Call::new(headers, passes, self.message_bytes_max);
                 if end {
                     return self.complete(stream, call);
                 }
@@ -170,10 +179,27 @@ impl Calls {
     }
 
     /// Frames and admits a complete body. Answers, or lets it wait.
-    fn complete(&mut self, stream: u32, call: Call) {
+    fn complete(&mut self, stream: u32, mut call: Call) {
+        if let Some(verifying) = call.verifying.take() {
+            return self.verify(stream, call, verifying);
+        }
         let timeout = call.timeout;
         let offered = call.finish().and_then(|request| self.core.offer(self.receiver, request, false));
         self.settle(stream, offered, timeout, None);
+    }
+
+    /// Lets a complete call wait until it is known whether its sender may send it: nothing of it is looked at before.
+    fn verify(&mut self, stream: u32, call: Call, verifying: Verifying) {
+        let Some(charge) = self.core.shared.waiting.try_charge(call.received() + limits::READ_BYTES) else {
+            return self.refuse(stream, &memory_full());
+        };
+        let awaited = AwaitedResult::new(&self.core);
+        let call = Box::new(call);
+        self.results.push(Box::pin(async move {
+            let verified = verifying.verified().await;
+            drop(awaited);
+            (stream, Later::Verified(call, verified, charge))
+        }));
     }
 
     fn settle(
@@ -190,7 +216,7 @@ impl Calls {
                 self.results.push(Box::pin(async move {
                     let settled = receipt.await;
                     drop(awaited);
-                    (stream, counted, settled)
+                    (stream, Later::Settled(counted, settled))
                 }));
             }
             Ok(Offered::Blocked(request)) => {
@@ -217,10 +243,12 @@ impl Calls {
 
     /// Answers the calls whose result has come.
     pub(crate) fn answer_results(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((stream, counted, settled))) = self.results.poll_next_unpin(cx) {
-            match settled {
-                Settled::Delivered => self.accept(stream, counted),
-                settled => self.refuse(stream, &not_delivered(settled, counted)),
+        while let Poll::Ready(Some((stream, later))) = self.results.poll_next_unpin(cx) {
+            match later {
+                Later::Settled(counted, Settled::Delivered) => self.accept(stream, counted),
+                Later::Settled(counted, settled) => self.refuse(stream, &not_delivered(settled, counted)),
+                Later::Verified(call, Ok(()), _charge) => self.complete(stream, *call),
+                Later::Verified(_, Err(rejection), _) => self.refuse(stream, &rejection),
             }
         }
     }

@@ -1,12 +1,14 @@
 //! One `Export` call to an OTLP/gRPC upstream, from the batch to its [`Outcome`].
 
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::buf::Chain;
 use bytes::{Buf, Bytes};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::auth::{AuthError, Credentials};
 use super::link::Link;
 use crate::batch::{Encoding, Rope, RopeReader};
 use crate::config::{Compression, GrpcConfig};
@@ -38,17 +40,48 @@ pub(crate) enum TemplateError {
     Url(String),
     #[error("{0}")]
     Proxy(String),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error("gRPC has no name for the compression {0:?}")]
     Compression(Compression),
 }
 
-/// What all calls to one upstream have in common; made once.
+/// What all calls to one upstream have in common; made once, and again when the credentials have changed.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
-    head: RequestHead,
+    head: Arc<RequestHead>,
     pub(crate) compression: Compression,
     // Whether calls name their encodings themselves, because some of them have that in which their requests came.
     names_encoding: bool,
+    changing: Option<Arc<Changing>>,
+}
+
+/// A head whose credentials change.
+struct Changing {
+    credentials: Credentials,
+    https: bool,
+    shared: Vec<(&'static str, String)>,
+    secret: Vec<(HeaderName, HeaderValue)>,
+    current: Mutex<(HeaderValue, Arc<RequestHead>)>,
+}
+
+impl std::fmt::Debug for Changing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.credentials.fmt(f)
+    }
+}
+
+impl Changing {
+    fn head(&self) -> Arc<RequestHead> {
+        let value = self.credentials.value();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != value {
+            let shown = Some((self.credentials.name(), &value));
+            let head = Arc::new(head(self.https, &self.shared, &self.secret, shown));
+            *current = (value, head);
+        }
+        Arc::clone(&current.1)
+    }
 }
 
 impl Template {
@@ -61,17 +94,17 @@ impl Template {
         }
         let timeout = format_timeout(config.timeout);
         let mut shared = vec![
-            (":path", signal.grpc_path()),
-            (":authority", &authority),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-            ("user-agent", user_agent),
-            ("grpc-timeout", &timeout),
+            (":path", signal.grpc_path().to_owned()),
+            (":authority", authority),
+            ("te", "trailers".to_owned()),
+            ("content-type", "application/grpc".to_owned()),
+            ("user-agent", user_agent.to_owned()),
+            ("grpc-timeout", timeout),
         ];
         let encoding = config.compression.grpc_name();
         let encoding = encoding.ok_or(TemplateError::Compression(config.compression))?;
         if config.compression != Compression::None && !unopened {
-            shared.push((ENCODING_FIELD, encoding));
+            shared.push((ENCODING_FIELD, encoding.to_owned()));
         }
         let mut secret = Vec::with_capacity(config.headers.len());
         for (name, value) in &config.headers {
@@ -80,13 +113,40 @@ impl Template {
             let value = HeaderValue::try_from(value).map_err(|_| error())?;
             secret.push((name, value));
         }
-        let head = RequestHead::new(
-            false,
-            shared.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
-            secret.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
-        );
-        Ok(Self { head, compression: config.compression, names_encoding: unopened })
+        let credentials = config.auth.as_deref().map(Credentials::new).transpose()?;
+        let value = credentials.as_ref().map(|credentials| (credentials.name(), credentials.value()));
+        let https = config.tls.is_some();
+        let shown = value.as_ref().map(|(name, value)| (*name, value));
+        let head = Arc::new(head(https, &shared, &secret, shown));
+        let value = value.map(|(_, value)| value);
+        let changing = credentials.filter(|credentials| !credentials.is_fixed()).zip(value);
+        let changing = changing.map(|(credentials, value)| {
+            let current = Mutex::new((value, Arc::clone(&head)));
+            Arc::new(Changing { credentials, https, shared, secret, current })
+        });
+        Ok(Self { head, compression: config.compression, names_encoding: unopened, changing })
     }
+
+    /// The head of a call that begins now.
+    fn head(&self) -> Arc<RequestHead> {
+        self.changing.as_ref().map_or_else(|| Arc::clone(&self.head), |changing| changing.head())
+    }
+}
+
+fn head(
+    https: bool,
+    shared: &[(&'static str, String)],
+    secret: &[(HeaderName, HeaderValue)],
+    credentials: Option<(&HeaderName, &HeaderValue)>,
+) -> RequestHead {
+    // Shown once: a server would look at the first of two alone.
+    let others = secret.iter().filter(|(name, _)| credentials.is_none_or(|(shown, _)| shown != name));
+    let secret = others.map(|(name, value)| (name, value)).chain(credentials);
+    RequestHead::new(
+        https,
+        shared.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        secret.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+    )
 }
 
 /// Sends `message`, which is encoded as it says, as one call and reads the answer. Takes as long as the upstream does: the caller
@@ -102,7 +162,7 @@ pub(crate) async fn export(
     let name = encoding.filter(|_| template.names_encoding).and_then(Encoding::grpc_name);
     let own_field = name.map(|name| literal_field(ENCODING_FIELD.as_bytes(), name.as_bytes()));
     let body = Bytes::copy_from_slice(&prefix).chain(message.reader());
-    match link.call(&template.head, own_field.as_deref().unwrap_or_default(), body).await {
+    match link.call(&template.head(), own_field.as_deref().unwrap_or_default(), body).await {
         Ok(Ended::Answered(answer)) => outcome(*answer),
         Ok(Ended::Reset(reason)) => Outcome::Lost { cause: format!("upstream reset the call: {}", reason.0) },
         Ok(Ended::NotProcessed) => Outcome::Lost { cause: "upstream is leaving".to_owned() },

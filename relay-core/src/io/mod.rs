@@ -5,6 +5,7 @@
 //! Only [`shared`] is seen by several threads.
 
 pub(crate) mod affinity;
+pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod calls;
 pub(crate) mod channel;

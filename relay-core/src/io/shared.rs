@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
 use super::socket::DetachedSocket;
@@ -59,6 +60,8 @@ pub(crate) struct CoreShared {
 #[derive(Debug)]
 pub(crate) struct ReceiverShared {
     pub(crate) config: ReceiverConfig,
+    /// What it asks for, if it asks.
+    pub(crate) gate: Option<Gate>,
     pub(crate) address: ListenAddress,
     pub(crate) tls: Option<TlsServer>,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.

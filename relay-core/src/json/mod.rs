@@ -12,6 +12,7 @@
 //! - Doubles are numbers, decimal strings, `"NaN"`, `"Infinity"`, `"-Infinity"`.
 //! - Enums are integers; names are refused.
 //! - Other bytes are base64, in the standard or the URL-safe alphabet, padded or not.
+//! - Half a surrogate pair in a string is U+FFFD, as in the Collector.
 //! - A key given twice is a field given twice: the last scalar counts, messages merge, arrays are joined.
 
 mod error;
@@ -19,6 +20,7 @@ mod output;
 mod read;
 mod scalar;
 mod schema;
+mod surrogate;
 
 pub use error::{JsonError, Place};
 pub use read::to_protobuf;

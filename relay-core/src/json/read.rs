@@ -9,6 +9,7 @@ use super::error::{Fault, JsonError};
 use super::output::Output;
 use super::scalar;
 use super::schema::{self, Field, Kind, Message};
+use super::surrogate;
 use crate::otlp::Signal;
 use crate::wire::WireType;
 
@@ -22,6 +23,17 @@ const SHRINKS_BY: usize = 2;
 /// [`JsonError::Malformed`] for whatever is no JSON object or breaks a rule (OTLP specification, section "Bad Data": not to be tried
 /// again), an empty body included; [`JsonError::TooLarge`].
 pub fn to_protobuf(signal: Signal, json: &[u8], bytes_max: usize) -> Result<Vec<u8>, JsonError> {
+    let result = read(signal, json, bytes_max);
+    // serde_json takes no half of a surrogate pair. Who sends one pays for a second reading; nobody else for a look.
+    if matches!(result, Err(JsonError::Malformed { .. }))
+        && let Some(replaced) = surrogate::replaced(json)
+    {
+        return read(signal, &replaced, bytes_max);
+    }
+    result
+}
+
+fn read(signal: Signal, json: &[u8], bytes_max: usize) -> Result<Vec<u8>, JsonError> {
     let mut output = Output::new(json.len() / SHRINKS_BY, bytes_max);
     let mut input = serde_json::Deserializer::from_slice(json);
     // Its own bound counts arrays too; ours is in messages, like that of whoever decodes the result.

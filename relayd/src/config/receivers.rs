@@ -83,6 +83,15 @@ fn read_otlp(id: &str, mut section: Section<'_>, extensions: &Extensions) -> Opt
             "grpc has the same endpoint but another tls; make both the same, or use two ports",
         );
     }
+    // One port asks everybody for the same: none may be let in by the other protocol.
+    if let (true, Some(grpc), Some(http)) = (receiver.one_port(), &receiver.grpc, &receiver.http)
+        && grpc.auth != http.auth
+    {
+        protocols.error(
+            "http",
+            "grpc has the same endpoint but another auth; make both the same, or use two ports",
+        );
+    }
     protocols.finish();
     Some(receiver)
 }

@@ -6,7 +6,7 @@ use relay_core::config::{
 };
 use relay_core::otlp::Signal;
 
-use super::{batched, passthrough, queued, tls};
+use super::{auth, batched, passthrough, queued, tls};
 use crate::config::{self, Batch, OtlpHttpExporter};
 use crate::limits::CALL_TIMEOUT_NONE;
 
@@ -25,9 +25,6 @@ pub(super) fn upstream(
     let Some(url) = otlp.url(signal) else {
         return Err(error(format!("no endpoint for {}", signal.name())));
     };
-    if otlp.auth.is_some() {
-        return Err(error("authentication is not sent yet".to_owned()));
-    }
     let url = HttpUrl {
         tls: url.tls,
         host: url.address.host.clone(),
@@ -37,9 +34,10 @@ pub(super) fn upstream(
     let compression = Compression::for_http(compression_name(otlp.compression), otlp.compression_level);
     let headers = otlp.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     let http = HttpUpstreamConfig {
-        tls: tls::client(&otlp.tls),
         timeout: otlp.timeout.unwrap_or(CALL_TIMEOUT_NONE),
         headers: headers.collect(),
+        tls: tls::client(&otlp.tls),
+        auth: otlp.auth.as_ref().map(|auth| Box::new(auth::client_auth(auth))),
         compression: compression.map_err(|what| error(what.to_string()))?,
         retry: otlp.retry,
         proxy: otlp.proxy.as_ref().map_or(Proxy::FromEnvironment, proxy),

@@ -3,7 +3,7 @@
 use relay_core::config::{CorsConfig, HttpConfig, ReceiverConfig};
 use relay_core::limits as core_limits;
 
-use super::{pairs, tls, upstream_name};
+use super::{auth, pairs, tls, upstream_name};
 use crate::config::{Address, Config, Cors, GrpcServer, HttpServer, Receiver, ServerAuth, TlsServer};
 
 /// What relay-core listens on, in the order of the configuration; of each receiver gRPC first.
@@ -55,14 +55,11 @@ fn listener(
     id: &str,
     (address, tls, auth): (&Address, Option<&TlsServer>, Option<&ServerAuth>),
 ) -> Result<ReceiverConfig, String> {
-    if auth.is_some() {
-        return Err(format!("receiver {id}: authentication is not served yet"));
-    }
     let listen = tls::listen_address(address).map_err(|error| format!("receiver {id} {error}"))?;
     let feeds = pairs(config).filter(|(pipeline, _)| pipeline.receivers.contains(&index));
     let upstreams = feeds.map(|(pipeline, exporter)| upstream_name(config, pipeline, exporter)).collect();
-    let tls = tls.map(tls::server);
-    Ok(ReceiverConfig { upstreams, tls, ..ReceiverConfig::new(id.to_owned(), listen) })
+    let (tls, auth) = (tls.map(tls::server), auth.map(auth::server_auth));
+    Ok(ReceiverConfig { upstreams, tls, auth, ..ReceiverConfig::new(id.to_owned(), listen) })
 }
 
 fn with_grpc(listener: ReceiverConfig, grpc: &GrpcServer) -> ReceiverConfig {

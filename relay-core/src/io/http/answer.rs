@@ -25,7 +25,12 @@ pub(super) fn success(format: Format) -> Response<AnswerBody> {
 }
 
 /// A refusal; where the sender shall come back, it says when ("OTLP/HTTP Throttling").
-pub(super) fn refusal(format: Format, http: &HttpConfig, rejection: &Rejection) -> Response<AnswerBody> {
+pub(super) fn refusal(
+    format: Format,
+    http: &HttpConfig,
+    rejection: &Rejection,
+    challenge: Option<&HeaderValue>,
+) -> Response<AnswerBody> {
     let status = status(rejection);
     let mut response = response(status, format, status_body(format, &rejection.status));
     let headers = response.headers_mut();
@@ -37,9 +42,9 @@ pub(super) fn refusal(format: Format, http: &HttpConfig, rejection: &Rejection) 
     {
         headers.insert(ACCEPT_ENCODING, names);
     }
-    if status == StatusCode::UNAUTHORIZED {
+    if let Some(challenge) = challenge.filter(|_| status == StatusCode::UNAUTHORIZED) {
         // RFC 9110 section 15.5.2: a 401 says how to authenticate.
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"otlp\""));
+        headers.insert(WWW_AUTHENTICATE, challenge.clone());
     }
     if rejection.is_retryable() {
         headers.insert(RETRY_AFTER, HeaderValue::from(REFUSED_RETRY_DELAY.as_secs().max(1)));

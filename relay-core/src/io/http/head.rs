@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 
+use super::super::auth::{Gate, Verifying};
 use super::super::call::Rejection;
 use super::super::shared::ReceiverShared;
 use crate::config::HttpConfig;
@@ -46,11 +47,13 @@ impl Format {
 }
 
 /// A request whose body may come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Head {
     pub(super) signal: Signal,
     pub(super) format: Format,
     pub(super) encoding: Option<Encoding>,
+    /// Set while it is not known whether the sender's password is right.
+    pub(super) verifying: Option<Verifying>,
 }
 
 /// Judges the head of a request to `receiver`.
@@ -59,6 +62,9 @@ pub(super) fn judge(
     http: &HttpConfig,
     parts: &request::Parts,
 ) -> Result<Head, Rejection> {
+    // Before anything is said about what is served here.
+    let shown = |gate: &Gate| gate.check(parts.headers.get(gate.header()).map(HeaderValue::as_bytes));
+    let verifying = receiver.gate.as_ref().map_or(Ok(None), shown)?;
     let path = parts.uri.path();
     let signal = Signal::ALL.into_iter().zip(&http.paths).find(|(_, served)| *served == path);
     let Some((signal, _)) = signal else {
@@ -85,7 +91,7 @@ pub(super) fn judge(
         return Err(with_status(RejectReason::ContentType, Code::INVALID_ARGUMENT, status, message));
     };
     let encoding = encoding(http, &parts.headers)?;
-    Ok(Head { signal, format, encoding })
+    Ok(Head { signal, format, encoding, verifying })
 }
 
 fn encoding(http: &HttpConfig, headers: &HeaderMap) -> Result<Option<Encoding>, Rejection> {

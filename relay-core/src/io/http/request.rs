@@ -8,6 +8,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 
+use super::super::auth::Gate;
 use super::super::call::{Rejection, inflated};
 use super::super::calls::{AwaitedResult, not_delivered};
 use super::super::clock;
@@ -50,7 +51,8 @@ pub(super) async fn answer(
         }
         Err(rejection) => {
             core.count_rejection(receiver, Transport::Http, &rejection);
-            answer::refusal(format, http, &rejection)
+            let challenge = core.receiver(receiver).and_then(|receiver| receiver.gate.as_ref());
+            answer::refusal(format, http, &rejection, challenge.map(Gate::challenge))
         }
     };
     if rest == Rest::Left && parts.version < Version::HTTP_2 {
@@ -79,7 +81,7 @@ async fn take(
     (incoming, rest): (Incoming, &mut Rest),
 ) -> Result<Counted, Rejection> {
     let Some(shared) = core.receiver(receiver) else { return Err(super::super::calls::memory_full()) };
-    let head = match head::judge(shared, http, parts) {
+    let mut head = match head::judge(shared, http, parts) {
         Ok(head) => head,
         Err(rejection) => {
             if !body::discard(incoming).await {
@@ -88,6 +90,10 @@ async fn take(
             return Err(rejection);
         }
     };
+    if let Some(verifying) = head.verifying.take() {
+        *rest = Rest::Left;
+        verifying.verified().await?;
+    }
     let bytes_max = shared.config.message_bytes_max;
     *rest = Rest::Left;
     let body = body::read(core, receiver, incoming, (bytes_max, http.body_timeout)).await?;

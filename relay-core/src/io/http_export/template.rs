@@ -1,9 +1,12 @@
 //! What all requests to one OTLP/HTTP upstream have in common; made once. Header values may be secrets: must never show one.
 
+use std::sync::Arc;
+
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
+use super::super::auth::Credentials;
 use super::super::export::{TemplateError, USER_AGENT_VALUE};
 use super::proxy::{self, Via};
 use crate::batch::{Encoding, Rope, RopeReader};
@@ -17,6 +20,7 @@ pub(super) type Body = Full<RopeReader>;
 pub(crate) struct HttpTemplate {
     uri: Uri,
     headers: HeaderMap,
+    credentials: Option<Arc<Credentials>>,
     pub(super) via: Option<Via>,
     pub(crate) compression: Compression,
 }
@@ -50,7 +54,8 @@ impl HttpTemplate {
         if let Some(Via { authorization: Some(value), .. }) = via.as_ref().filter(|_| !config.url.tls) {
             headers.insert(PROXY_AUTHORIZATION, value.clone());
         }
-        Ok(Self { uri, headers, via, compression: config.compression })
+        let credentials = config.auth.as_deref().map(Credentials::new).transpose()?.map(Arc::new);
+        Ok(Self { uri, headers, credentials, via, compression: config.compression })
     }
 
     /// Whether TLS is spoken to a proxy.
@@ -66,6 +71,9 @@ impl HttpTemplate {
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
+        if let Some(credentials) = &self.credentials {
+            headers.insert(credentials.name().clone(), credentials.value());
+        }
         if let Some(encoding) = encoding {
             // Of the names that one encoding has, the one that was configured; what was not encoded here has its own.
             let configured = Encoding::of(self.compression) == Some(encoding);
