@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use relay_core::RelayHandle;
 use relay_core::batch::{DropReason, LedgerCounts, Rope};
-use relay_core::config::{Compression, HttpUpstreamConfig};
-use relay_core::encoding::{Encoding, inflate};
+use relay_core::config::{
+    ClientAuth, Compression, HttpConfig, HttpUpstreamConfig, Passthrough, ReceiverConfig, Secret,
+    SecretSource,
+};
+use relay_core::encoding::{Encoding, deflate, inflate};
 use relay_core::limits::LEARNED_BYTES_MIN;
 use relay_core::stats::Stats;
+use relay_core::{Relay, RelayHandle};
 use support::http_out::{http_upstream, relay, scripted, server, submit, url_upstream};
-use support::{SOON, drain, encoded, settled};
+use support::http1::Http1;
+use support::{SOON, drain, encoded, endpoint, loopback, settled};
 use testkit::http_upstream::HttpReply;
 use testkit::oracle::ExportTraceServiceRequest;
 use testkit::rpc_status::RpcStatus;
@@ -85,6 +89,59 @@ fn x16_compressed_requests_say_how() {
             assert_eq!(plain, message, "{name}");
         }
         assert_eq!(asked.count(), 2, "{name}: a retry is compressed too");
+    }
+}
+
+/// Scenario: requests arrive compressed in several ways, and the upstream takes them unopened. Guarantee: each is sent as it came,
+/// under the name of its own encoding.
+#[test]
+fn what_arrives_compressed_is_sent_as_it_came() {
+    let (upstream, asked) = scripted(Vec::new());
+    let mut config = url_upstream(&format!("http://{}/", upstream.addr()), |http| {
+        http.compression = Compression::GZIP;
+    });
+    config.passthrough = Passthrough::Alone;
+    let receiver = ReceiverConfig {
+        grpc: false,
+        http: Some(HttpConfig::default()),
+        ..ReceiverConfig::new("otlp", loopback())
+    };
+    let relay = Relay::builder().receiver(receiver).upstream(config).cores(1).start().unwrap();
+    let mut sender = Http1::connect(endpoint(&relay));
+    let plain = encoded(50, 1);
+    let mut sent = Vec::new();
+    for name in ["gzip", "deflate", "zstd", "snappy", "x-snappy-framed", "lz4"] {
+        let compression = Compression::for_http(name, None).unwrap();
+        let packed = deflate(compression, &Rope::new(vec![plain.clone()])).unwrap();
+        let headers = [("content-type", "application/x-protobuf"), ("content-encoding", name)];
+        assert_eq!(sender.request("POST", "/v1/traces", &headers, &packed).status, 200, "{name}");
+        sent.push((name.to_owned(), packed));
+    }
+    drain(relay, SOON);
+    let calls = asked.calls().into_iter();
+    let mut got: Vec<(String, Bytes)> =
+        calls.map(|call| (call.header("content-encoding").unwrap().to_owned(), call.body)).collect();
+    got.sort();
+    sent.sort();
+    assert!(got == sent, "names {:?}", got.iter().map(|(name, _)| name).collect::<Vec<_>>());
+}
+
+/// What is configured to be shown goes with every request, and in place of a header of its name.
+#[test]
+fn credentials_go_with_every_request() {
+    let (upstream, asked) = scripted(Vec::new());
+    let relay = relay(url_upstream(&format!("http://{}/", upstream.addr()), |http| {
+        http.headers = vec![("authorization".to_owned(), "other".to_owned())];
+        http.auth = Some(Box::new(ClientAuth::Basic {
+            user: SecretSource::Inline(Secret::new("Aladdin")),
+            password: SecretSource::Inline(Secret::new("open sesame")),
+        }));
+    }));
+    (0..2).for_each(|seed| submit(&relay, encoded(1, seed)));
+    assert_eq!(settled(&drain(relay, SOON)).delivered, 2);
+    for call in asked.calls() {
+        let values: Vec<_> = call.headers.get_all("authorization").iter().collect();
+        assert_eq!(values, ["Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
     }
 }
 

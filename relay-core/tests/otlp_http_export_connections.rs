@@ -87,12 +87,12 @@ fn an_idle_connection_is_closed() {
     settled(&drain(relay, SOON));
 }
 
-/// Scenario: answers take 100 ms, and 8 batches wait. Guarantee: as many calls at once as are allowed, and no more.
+/// Scenario: answers take 300 ms, and 8 batches wait. Guarantee: as many calls at once as are allowed, and no more.
 #[test]
 fn x01_x24_calls_go_side_by_side_up_to_the_bound() {
     for (bound, expected) in [(None, 4), (Some(2), 2)] {
         let (upstream, asked) =
-            server(|_, _| HttpReply::Delay(Duration::from_millis(100), Box::new(HttpReply::status(200))));
+            server(|_, _| HttpReply::Delay(Duration::from_millis(300), Box::new(HttpReply::status(200))));
         let mut config = changed(&upstream, |http| {
             http.connections.connections_max = bound;
             http.connections.idle_max = 8;
