@@ -224,7 +224,7 @@ impl Sender {
     async fn attempt(
         &self,
         batch: &Batch,
-        (message, encoding): (&Rope, Option<Encoding>),
+        message: (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
     ) -> Outcome {
         while let Some(until) = self.hold_until.get().filter(|until| *until > clock::now()) {
@@ -234,19 +234,16 @@ impl Sender {
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
         match &self.route {
             Route::Grpc(channel, template) => {
-                self.attempt_grpc(channel, template, (message, encoding), give_up_at).await
+                self.attempt_grpc((channel, template), message, give_up_at).await
             }
-            Route::Http(channel) => {
-                channel.export((message, batch.encoding()), self.attempt_timeout, give_up_at).await
-            }
+            Route::Http(channel) => channel.export(message, self.attempt_timeout, give_up_at).await,
             Route::Sink(sink) => sink.deliver(batch),
         }
     }
 
     async fn attempt_grpc(
         &self,
-        channel: &Rc<Channel>,
-        template: &Template,
+        (channel, template): (&Rc<Channel>, &Template),
         message: (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
     ) -> Outcome {
