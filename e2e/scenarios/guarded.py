@@ -75,7 +75,8 @@ def agent(stage, collector, _certificates, signals):
             "telemetry": prometheus_on(ports["metrics"]),
         },
     }
-    # The Collector of the peers has no authenticators.
+    if stage.agent != "relayd":
+        raise Failed("the Collector among the peers has no authenticators")
     started = stage.start("relayd", "relayd", "--config", stage.write_config("agent.yaml", config))
     started.ports, started.abstract = ports, abstract
     started.wait_listening(ports["metrics"])
