@@ -15,7 +15,7 @@ import traceback
 
 import process
 from process import Failed
-from scenarios import bad_http, bad_input, clients, figures, outage, profiled, replayed, shown, shutdown, tls
+from scenarios import bad_http, bad_input, clients, figures, guarded, outage, profiled, replayed, shown, shutdown, tls
 from stage import Stage
 from table import HEADINGS, Row, render
 
@@ -35,6 +35,7 @@ SCENARIOS = {
     "clients-curl-recorded": clients.curl_recorded,
     "clients-grpcurl": clients.grpcurl,
     "clients-profiles": profiled.through,
+    "clients-guarded": guarded.received,
     "collector-stopped": outage.stopped,
     "collector-killed": outage.killed,
     "reconnects": replayed.reconnects,

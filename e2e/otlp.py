@@ -181,13 +181,13 @@ def arrived(collector, count):
 
 class Through:
     """The whole way: certificates, the Collector behind and the agent before it. `more`: exporters for the Collector, beside its
-    file."""
+    file; `make_agent` makes the agent where it is not to be the one above."""
 
-    def __init__(self, stage, more=None, signals=SIGNALS):
+    def __init__(self, stage, more=None, signals=SIGNALS, make_agent=agent):
         self.stage = stage
         self.certificates = Certificates(stage)
         self.collector = collector_behind(stage, self.certificates, more, signals)
-        self.agent = agent(stage, self.collector, self.certificates, signals=signals)
+        self.agent = make_agent(stage, self.collector, self.certificates, signals=signals)
 
     def address(self, protocol, security):
         return local(self.agent.ports[security][protocol])

@@ -150,10 +150,10 @@ def _sdk(stage, name, program, script, cases):
             environment["OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"] = through.certificates.path("client.pem")
             environment["OTEL_EXPORTER_OTLP_CLIENT_KEY"] = through.certificates.path("client.key")
         stage.run(program, os.path.join(CLIENTS, script), file, environment=environment)
-    return _finish_asked(through, name, asked, by_sdk=True, what=f"3 signals by {len(cases)} ways, same content")
+    return finish_asked(through, name, asked, by_sdk=True, what=f"3 signals by {len(cases)} ways, same content")
 
 
-def _finish_asked(through, name, asked, by_sdk, what):
+def finish_asked(through, name, asked, by_sdk, what):
     """Checks everything that was asked for, service -> signal -> request, against what arrived."""
     sent = {signal: sum(sum(1 for _ in items_in(signal, requests[signal])) for requests in asked.values()) for signal in SIGNALS}
     written = through.arrived(sum(sent.values()))
@@ -163,7 +163,7 @@ def _finish_asked(through, name, asked, by_sdk, what):
     return through.finish(name, sent, what)
 
 
-def _encoded(stage, asked):
+def encoded(stage, asked):
     """The folder of each service's requests: SIGNAL.json, SIGNAL.pb, SIGNAL.proto3.json, and otlp.protoset."""
     folders = {}
     for service, requests in asked.items():
@@ -185,27 +185,33 @@ def curl(stage):
         for way, version, compression, security in ways
     }
     asked = {service: of_everything(service) for service in cases}
-    for service, folder in _encoded(stage, asked).items():
+    for service, folder in encoded(stage, asked).items():
         for signal in SIGNALS:
             _post(through, os.path.join(folder, signal), signal, *cases[service])
     what = f"3 signals by {len(cases)} ways, same content, answers as asked"
-    return _finish_asked(through, "curl", asked, by_sdk=False, what=what)
+    return finish_asked(through, "curl", asked, by_sdk=False, what=what)
 
 
 def _post(through, file, signal, encoding, way, version, compression, security):
-    """A request by curl; Failed unless it is accepted in the request's own terms."""
-    with open(f"{file}.{encoding}", "rb") as plain, open(f"{file}.body", "wb") as body:
-        body.write(COMPRESS[compression](plain.read()))
-    arguments = ["--header", f"content-encoding: {compression}"] if compression else []
-    arguments += ["--cacert", through.certificates.path("ca.pem")]
+    """A request by curl to the receiver of one `security`; Failed unless it is accepted in the request's own terms."""
+    arguments = [way, "--cacert", through.certificates.path("ca.pem")]
     if security == "mtls":
         arguments += ["--cert", through.certificates.path("client.pem"), "--key", through.certificates.path("client.key")]
+    url = f"{through.url('http', security)}/v1/{signal}"
+    post(through.stage, file, encoding, compression, version, *arguments, url)
+
+
+def post(stage, file, encoding, compression, version, *arguments):
+    """A request by curl, `file`.json or `file`.pb; `arguments` say where and how. Failed unless it is accepted in the request's own
+    terms."""
+    with open(f"{file}.{encoding}", "rb") as plain, open(f"{file}.body", "wb") as body:
+        body.write(COMPRESS[compression](plain.read()))
+    encoded = ["--header", f"content-encoding: {compression}"] if compression else []
     answer = f"{file}.answer"
-    said = through.stage.run(
-        "curl", "--silent", "--show-error", "--max-time", 10, way, "--output", answer,
+    said = stage.run(
+        "curl", "--silent", "--show-error", "--max-time", 10, "--output", answer,
         "--write-out", "%{http_code} %{http_version} %{content_type}",
-        "--header", f"content-type: {ENCODINGS[encoding]}", *arguments, "--data-binary", f"@{file}.body",
-        f"{through.url('http', security)}/v1/{signal}",
+        "--header", f"content-type: {ENCODINGS[encoding]}", *encoded, "--data-binary", f"@{file}.body", *arguments,
     )  # fmt: skip
     with open(answer, "rb") as content:
         got = content.read()
@@ -251,14 +257,19 @@ def grpcurl(stage):
         "tls": ["-cacert", certificate("ca.pem")],
         "mtls": ["-cacert", certificate("ca.pem"), *pair],
     }
-    folders = _encoded(stage, asked)
+    folders = encoded(stage, asked)
     for security in SECURITIES:
-        folder = folders[f"grpcurl-{security}"]
-        for signal, service in GRPC_SERVICES.items():
-            with open(os.path.join(folder, f"{signal}.proto3.json"), encoding="utf-8") as file:
-                request = file.read()
-            stage.run(
-                "grpcurl", *arguments[security], "-max-time", 10, "-protoset", os.path.join(folder, "otlp.protoset"), "-d", "@",
-                through.address("grpc", security), service, stdin=request,
-            )  # fmt: skip
-    return _finish_asked(through, "grpcurl", asked, by_sdk=False, what="3 signals in the clear, by TLS and mTLS, same content")
+        folder, address = folders[f"grpcurl-{security}"], through.address("grpc", security)
+        for signal in SIGNALS:
+            call(stage, folder, signal, address, *arguments[security])
+    return finish_asked(through, "grpcurl", asked, by_sdk=False, what="3 signals in the clear, by TLS and mTLS, same content")
+
+
+def call(stage, folder, signal, address, *arguments):
+    """A request by grpcurl, SIGNAL.proto3.json in `folder`; `arguments` say how. Failed unless it is accepted."""
+    with open(os.path.join(folder, f"{signal}.proto3.json"), encoding="utf-8") as file:
+        request = file.read()
+    stage.run(
+        "grpcurl", *arguments, "-max-time", 10, "-protoset", os.path.join(folder, "otlp.protoset"), "-d", "@", address,
+        GRPC_SERVICES[signal], stdin=request,
+    )  # fmt: skip

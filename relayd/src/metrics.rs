@@ -19,6 +19,7 @@ use crate::plan::About;
 use crate::process;
 
 mod page;
+mod tls;
 
 use page::{Page, Unit, labels};
 
@@ -61,6 +62,8 @@ impl Source {
             self.items(&mut page, &stats.upstreams, signal);
         }
         self.exporters(&mut page, &stats.upstreams);
+        tls::receivers(&mut page, &listening);
+        tls::upstreams(&mut page, &self.about, &stats.upstreams);
         if self.about.iter().any(|about| about.unopened) {
             self.unopened(&mut page, &stats.upstreams, &listening);
         }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
-use super::tls::TlsDialer;
+use super::tls::{TlsDialer, in_words};
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, UPSTREAM_SILENCE_MAX};
 use crate::upstream::Endpoint;
 
@@ -137,7 +137,10 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+            Self::Tls(stream) => {
+                let peer = if matches!(**stream, TlsStream::Client(_)) { "upstream" } else { "sender" };
+                Pin::new(stream.as_mut()).poll_read(cx, buffer).map_err(|error| in_words(error, peer))
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How names end, and that a page is what Prometheus reads.
 
+use relay_core::stats::TlsStats;
+
 use super::*;
 
 fn page(settings: &Metrics) -> String {
@@ -47,4 +49,43 @@ fn names_end_in_unit_and_type_when_the_user_has_a_reader() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(start)), "no {start} in {text}");
     }
+}
+
+fn about(exporter: &str) -> About {
+    let exporter = exporter.to_owned();
+    About { exporter, processor: None, queue: QueueLimit::Unbounded, unopened: false, held_bytes_max: 1 }
+}
+
+/// Scenario: a receiver with TLS and one without, an exporter in two pipelines whose upstreams read a rotated file at different
+/// times. Guarantee: no row for who has no TLS, sums for the exporter, and the certificate that ends first.
+#[test]
+fn tls_is_shown_where_it_is_spoken() {
+    let stats = |handshake_failures, ends| {
+        Some(TlsStats { handshake_failures, reload_failures: 1, not_after_unix_seconds: ends })
+    };
+    let secured =
+        ReceiverStats { name: "otlp/tls".to_owned(), tls: stats(2, Some(9)), ..ReceiverStats::default() };
+    let plain = ReceiverStats { name: "otlp".to_owned(), ..ReceiverStats::default() };
+    let upstreams = [stats(3, Some(20)), stats(4, Some(10)), None, stats(0, None)];
+    let upstreams = upstreams.map(|tls| UpstreamStats { tls, ..UpstreamStats::default() });
+    let settings = Metrics::default();
+    let mut page = Page { settings: &settings, families: Vec::new() };
+    tls::receivers(&mut page, &[&secured, &plain]);
+    tls::upstreams(&mut page, &["otlp", "otlp", "plain", "other"].map(about), &upstreams);
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&page.families, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let receiver = format!("receiver=\"otlp/tls\",transport=\"{}\"", Transport::default().name());
+    let expected = [
+        format!("relayd_tls_handshake_failures{{{receiver}}} 2"),
+        format!("relayd_tls_reload_failures{{{receiver}}} 1"),
+        format!("relayd_tls_certificate_expiration_timestamp_seconds{{{receiver}}} 9"),
+        "relayd_upstream_tls_handshake_failures{exporter=\"other\"} 0".to_owned(),
+        "relayd_upstream_tls_handshake_failures{exporter=\"otlp\"} 7".to_owned(),
+        "relayd_upstream_tls_reload_failures{exporter=\"other\"} 1".to_owned(),
+        "relayd_upstream_tls_reload_failures{exporter=\"otlp\"} 2".to_owned(),
+        "relayd_upstream_tls_certificate_expiration_timestamp_seconds{exporter=\"otlp\"} 10".to_owned(),
+    ];
+    assert_eq!(rows, expected);
 }

@@ -20,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 
 pub(crate) use client::TlsDialer;
 pub(crate) use pem::TlsError;
+pub(crate) use reason::in_words;
 pub(crate) use server::{TlsServer, accept_tls};
 
 use crate::config::TlsVersion;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use super::pem;
-use super::reason::words;
+use super::reason::{kind, words};
 use super::reload::{Made, Reloading};
 use super::verify::{client_verifier, not_after_unix_seconds};
 use super::{ALPN_HTTP1, ALPN_HTTP2, TlsError, provider, versions};
@@ -131,16 +131,16 @@ async fn shake_hands(
         accepted = tls.accept(socket) => accepted,
         _ = phase.wait_for(|phase| *phase != Phase::Running) => return Err(()),
     };
-    let reason = match accepted {
+    let error = match accepted {
         Ok(Some(socket)) => return Ok(socket),
         // A probe of the port (they do so all day).
         Ok(None) => return Err(()),
-        Err(error) => words(&error, "sender"),
+        Err(error) => error,
     };
     tls.config.counters.handshake_failures.add(1);
-    if let Some(left_out) = core.log_limit().allow(receiver, "tls") {
+    if let Some(left_out) = core.log_limit().allow(receiver, kind(&error)) {
         let name = core.receiver(receiver).map_or("", |receiver| receiver.config.name.as_str());
-        tracing::warn!(receiver = name, left_out, "connection refused: {reason}");
+        tracing::warn!(receiver = name, left_out, "connection refused: {}", words(&error, "sender"));
     }
     Err(())
 }
