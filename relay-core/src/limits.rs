@@ -261,6 +261,9 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// An upstream's words about a partial success as they are passed on to a sender, in bytes: the answer is one small frame.
+pub const PARTIAL_MESSAGE_BYTES_MAX: usize = 4 << 10;
+
 /// The delay that a refused sender is asked for (`RetryInfo`). Longer than a short stall of the upstream; far shorter
 /// than the 10 s that otel-go's exporters have for all their attempts.
 pub const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);

@@ -7,15 +7,16 @@ mod support;
 use std::time::Duration;
 
 use prost::Message as _;
-use relay_core::batch::Rope;
+use relay_core::batch::{DropReason, Rope};
 use relay_core::config::Compression;
 use relay_core::config::{CorsConfig, HttpConfig, ReceiverConfig, UpstreamConfig};
 use relay_core::encoding::deflate;
 use relay_core::stats::RejectReason;
 use relay_core::{Relay, RelayHandle};
 use support::http1::{Http1, Response};
-use support::{SOON, drain, encoded, loopback, settled, upstream};
+use support::{SOON, drain, encoded, endpoint, loopback, settled, upstream};
 use testkit::collector::{Collector, Reply, Script};
+use testkit::oracle::ExportTraceServiceResponse;
 
 const TRACES: &str = "/v1/traces";
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
@@ -268,6 +269,36 @@ fn results_travel_back_when_asked_for() {
         let relay = start(http_receiver(HttpConfig::default()), waits);
         assert_eq!(connect(&relay).post(TRACES, &encoded(1, 1)).status, status);
         drain(relay, SOON);
+    }
+}
+
+/// What the upstream rejects of a request, or its warning, reaches the caller that waits; its words are cut where they are long.
+#[test]
+fn h08_g09_g10_a_partial_success_travels_back() {
+    for (rejected, message) in [(2, "quota"), (0, "deprecated"), (1, &"ü".repeat(1 << 20))] {
+        let partial = Reply::PartialSuccess { rejected_spans: rejected, message: message.to_owned() };
+        let collector = Collector::start(Script::always(partial));
+        let waits = UpstreamConfig { wait_for_result: true, ..upstream(collector.addr()) };
+        let both =
+            ReceiverConfig { http: Some(HttpConfig::default()), ..ReceiverConfig::new("otlp", loopback()) };
+        let relay = start(both, waits);
+        let json = connect(&relay).request("POST", TRACES, &[JSON], ONE_SPAN.as_bytes());
+        let said: serde_json::Value = serde_json::from_slice(&json.body).unwrap();
+        let said = &said["partialSuccess"];
+        let rejected_of_one = rejected.min(1).to_string();
+        assert_eq!((json.status, said["rejectedSpans"].as_str()), (200, Some(rejected_of_one.as_str())));
+        assert!(message.starts_with(said["errorMessage"].as_str().unwrap()), "{said}");
+        let protobuf = connect(&relay).post(TRACES, &encoded(5, 1));
+        let response = ExportTraceServiceResponse::decode(&protobuf.body[..]).unwrap();
+        assert_eq!(response.partial_success.unwrap().rejected_spans, rejected);
+        let grpc = support::send_all(endpoint(&relay), [encoded(5, 2)]).remove(0);
+        assert_eq!((grpc.grpc_status(), grpc.body.len() < 5 << 10), (Some(0), true));
+        let response = ExportTraceServiceResponse::decode(&grpc.body[5..]).unwrap().partial_success.unwrap();
+        assert_eq!(response.rejected_spans, rejected);
+        assert!(message.starts_with(&response.error_message) && !response.error_message.is_empty());
+        let stats = drain(relay, SOON);
+        let expected = u64::try_from(2 * rejected + rejected.min(1)).unwrap();
+        assert_eq!(settled(&stats).dropped_for(DropReason::PartialSuccess), expected);
     }
 }
 

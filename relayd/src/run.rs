@@ -12,7 +12,7 @@ use relay_core::{Relay, RelayHandle};
 use tokio::task::LocalSet;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 
-use crate::config::{Config, Exporter, ExporterKind, LogLevel};
+use crate::config::{Config, Exporter, ExporterKind, HttpUrl, LogLevel};
 use crate::debug::DebugSink;
 use crate::health::Life;
 use crate::limits::{CORE_CHECK_INTERVAL, OUTLET_FLUSH_MAX};
@@ -180,9 +180,10 @@ fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
                 tracing::info!("exporter {} sends to {} (gRPC)", exporter.id, otlp.endpoint);
             }
             ExporterKind::OtlpHttp(otlp) => {
-                for url in otlp.urls() {
-                    tracing::info!("exporter {} sends to {} (HTTP)", exporter.id, url.authority());
-                }
+                // One server takes several signals, as a rule.
+                let mut servers: Vec<String> = otlp.urls().map(HttpUrl::authority).collect();
+                servers.dedup();
+                tracing::info!("exporter {} sends to {} (HTTP)", exporter.id, servers.join(", "));
             }
             ExporterKind::Debug(_) | ExporterKind::Printer => {}
         }

@@ -110,6 +110,9 @@ async fn send_one(relay: &RelayHandle, sample: &Sample) -> Result<(), String> {
     for receipt in receipts {
         match receipt.await {
             Settled::Delivered => {}
+            Settled::Partial { rejected, message } => {
+                return Err(format!("it rejected {rejected} of its spans: {message}"));
+            }
             Settled::Refused => return Err("it was refused".to_owned()),
             Settled::Dropped(reason) => return Err(reason.name().replace('_', " ")),
         }

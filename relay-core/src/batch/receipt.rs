@@ -13,10 +13,18 @@ use tokio::sync::oneshot;
 use super::DropReason;
 
 /// What became of a request, at one upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// The upstream has accepted it.
     Delivered,
+    /// The upstream has accepted it, but not all of it or not without a word (OTLP, "Partial Success").
+    Partial {
+        /// Items of the request that it rejected; 0 where it has only warned, or where they cannot be told apart from those of other
+        /// requests in the same call.
+        rejected: u64,
+        /// What it said.
+        message: Arc<str>,
+    },
     /// It was given up, and counted under this reason.
     Dropped(DropReason),
     /// It was never taken: the queue or the byte budget was full. Try again later.
@@ -46,7 +54,9 @@ impl ReceiptSender {
     /// them are, as delivered only if all say so.
     pub(crate) fn split(self, count: usize) -> Vec<Self> {
         let of = match self.0 {
-            Answer::Whole(sender) => Arc::new(Pieces { sender: Some(sender), lost: OnceLock::new() }),
+            Answer::Whole(sender) => {
+                Arc::new(Pieces { sender: Some(sender), lost: OnceLock::new(), partial: OnceLock::new() })
+            }
             Answer::Piece(mut piece) => {
                 // The new pieces answer in its place.
                 piece.settled = Settled::Delivered;
@@ -54,7 +64,8 @@ impl ReceiptSender {
             }
         };
         let aborted = Settled::Dropped(DropReason::Aborted);
-        (0..count).map(|_| Self(Answer::Piece(Piece { of: Arc::clone(&of), settled: aborted }))).collect()
+        let piece = || Piece { of: Arc::clone(&of), settled: aborted.clone() };
+        (0..count).map(|_| Self(Answer::Piece(piece()))).collect()
     }
 }
 
@@ -67,9 +78,11 @@ struct Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        if self.settled != Settled::Delivered {
-            // Only the first loss is told.
-            self.of.lost.set(self.settled).ok();
+        // Only the first of each is told.
+        match std::mem::replace(&mut self.settled, Settled::Delivered) {
+            Settled::Delivered => {}
+            partial @ Settled::Partial { .. } => drop(self.of.partial.set(partial)),
+            lost @ (Settled::Dropped(_) | Settled::Refused) => drop(self.of.lost.set(lost)),
         }
     }
 }
@@ -79,18 +92,20 @@ impl Drop for Piece {
 struct Pieces {
     sender: Option<oneshot::Sender<Settled>>,
     lost: OnceLock<Settled>,
+    partial: OnceLock<Settled>,
 }
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let settled = self.lost.get().copied().unwrap_or(Settled::Delivered);
+        let settled = self.lost.get().or(self.partial.get()).cloned().unwrap_or(Settled::Delivered);
         if let Some(sender) = self.sender.take() {
             sender.send(settled).ok();
         }
     }
 }
 
-/// Resolves when every upstream of a request has settled it: `Delivered` if all have, else the first drop.
+/// Resolves when every upstream of a request has settled it: `Delivered` if all have, else the first drop, else the first partial
+/// success.
 ///
 /// Waits at most as long as the upstreams retry (`retry_on_failure.max_elapsed_time`).
 #[derive(Debug)]
@@ -122,11 +137,15 @@ impl Future for Receipt {
         while let Some(last) = self.waiting.last_mut() {
             let answer = ready!(Pin::new(last).poll(cx)).unwrap_or(Settled::Dropped(DropReason::Aborted));
             self.waiting.pop();
-            if self.settled == Settled::Delivered {
-                self.settled = answer;
+            match (&self.settled, &answer) {
+                (Settled::Delivered, _)
+                | (Settled::Partial { .. }, Settled::Dropped(_) | Settled::Refused) => {
+                    self.settled = answer;
+                }
+                _ => {}
             }
         }
-        Poll::Ready(self.settled)
+        Poll::Ready(self.settled.clone())
     }
 }
 
@@ -154,6 +173,23 @@ mod tests {
         let mut receipt = Receipt::default();
         drop(receipt.sender());
         assert_eq!(receipt.await, Settled::Dropped(DropReason::Aborted));
+    }
+
+    /// What one upstream has rejected is told, unless another has lost everything.
+    #[tokio::test]
+    async fn a_partial_success_is_told() {
+        let partial = Settled::Partial { rejected: 2, message: "quota".into() };
+        for (other, expected) in [
+            (Settled::Delivered, partial.clone()),
+            (Settled::Dropped(DropReason::Rejected), Settled::Dropped(DropReason::Rejected)),
+        ] {
+            let mut receipt = Receipt::default();
+            let (a, mut b) = (receipt.sender(), receipt.sender().split(2));
+            a.settle(other);
+            b.remove(0).settle(partial.clone());
+            b.remove(0).settle(Settled::Delivered);
+            assert_eq!(receipt.await, expected);
+        }
     }
 
     /// A request that was cut is delivered when all its pieces are, in whatever order.

@@ -113,12 +113,29 @@ impl Batch {
     }
 
     /// The upstream has accepted it, all but `rejected` items (`partial_success.rejected_spans`).
-    pub fn deliver(mut self, rejected: u64) {
+    pub fn deliver(self, rejected: u64) {
+        self.deliver_with(rejected, "");
+    }
+
+    /// As [`Batch::deliver`], with what the upstream said. Of a batch of one part its sender is told how much was rejected; of several
+    /// nobody can say whose items those were.
+    pub fn deliver_with(mut self, rejected: u64, message: &str) {
         let rejected = rejected.min(self.items);
         self.ledger.deliver(self.items - rejected);
         self.ledger.drop_items(DropReason::PartialSuccess, rejected);
         self.items = 0;
-        self.answer(Settled::Delivered);
+        let settled = match (rejected, message) {
+            (0, "") => Settled::Delivered,
+            _ if self.parts.len() == 1 => Settled::Partial { rejected, message: message.into() },
+            (0, _) => Settled::Partial { rejected: 0, message: message.into() },
+            _ => {
+                let requests = self.parts.len();
+                let message =
+                    format!("{rejected} items of {requests} merged requests were rejected: {message}");
+                Settled::Partial { rejected: 0, message: message.into() }
+            }
+        };
+        self.answer(&settled);
     }
 
     /// It is given up.
@@ -237,12 +254,12 @@ impl Batch {
     fn give_up(&mut self, reason: DropReason) {
         self.ledger.drop_items(reason, self.items);
         self.items = 0;
-        self.answer(Settled::Dropped(reason));
+        self.answer(&Settled::Dropped(reason));
     }
 
-    fn answer(&mut self, settled: Settled) {
+    fn answer(&mut self, settled: &Settled) {
         for (_, receipt) in self.receipts.drain(..) {
-            receipt.settle(settled);
+            receipt.settle(settled.clone());
         }
     }
 }

@@ -88,6 +88,8 @@ struct Stream {
     answered: bool,
     // A successful answer that waits for the peer's window.
     waiting: bool,
+    // Its message with its prefix; none for the empty one.
+    message: Vec<u8>,
     // Bytes that the peer may still send, and bytes released since the last WINDOW_UPDATE.
     receive_window: i64,
     released: i64,
@@ -314,9 +316,24 @@ impl Server {
     /// Answers a call with full success: an empty message and status 0. Where the peer's windows are too small for the message,
     /// the answer waits until they are not.
     pub fn accept(&mut self, stream: u32) {
+        self.accept_with(stream, Vec::new());
+    }
+
+    /// As [`Server::accept`], with a message: one gRPC message with its prefix, that fits into one frame.
+    pub fn accept_with(&mut self, stream: u32, message: Vec<u8>) {
+        if let Some(open) = find(&mut self.streams, stream).filter(|open| !open.answered) {
+            open.message = message;
+        }
+        self.accept_now(stream);
+    }
+
+    fn accept_now(&mut self, stream: u32) {
         let stream_window = self.peer_stream_window;
         let Some(open) = find(&mut self.streams, stream).filter(|open| !open.answered) else { return };
-        let message_bytes = EMPTY_MESSAGE_BYTES;
+        let message_bytes = match open.message.len() {
+            0 => EMPTY_MESSAGE_BYTES,
+            len => i64::try_from(len).unwrap_or(i64::MAX),
+        };
         if self.send_window < message_bytes || stream_window + open.send_delta < message_bytes {
             self.waiting += usize::from(!open.waiting);
             open.waiting = true;
@@ -324,11 +341,11 @@ impl Server {
         }
         self.waiting -= usize::from(open.waiting);
         (open.waiting, open.answered) = (false, true);
-        let ended = open.remote_ended;
+        let (ended, message) = (open.remote_ended, std::mem::take(&mut open.message));
         // A call makes up for a few frames that say nothing: acknowledgements, pings, window updates.
         self.idle_frames = self.idle_frames.saturating_sub(16);
         self.send_window -= message_bytes;
-        self.put_success(stream);
+        self.put_success(stream, if message.is_empty() { &EMPTY_MESSAGE } else { &message });
         if ended {
             self.forget(stream);
         }

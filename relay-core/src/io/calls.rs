@@ -246,6 +246,10 @@ impl Calls {
         while let Poll::Ready(Some((stream, later))) = self.results.poll_next_unpin(cx) {
             match later {
                 Later::Settled(counted, Settled::Delivered) => self.accept(stream, counted),
+                Later::Settled(counted, Settled::Partial { rejected, message }) => {
+                    self.count_acceptance(counted);
+                    reply::accept_partly(&mut self.http2, stream, rejected, &message);
+                }
                 Later::Settled(counted, settled) => self.refuse(stream, &not_delivered(settled, counted)),
                 Later::Verified(call, Ok(()), _charge) => self.complete(stream, *call),
                 Later::Verified(_, Err(rejection), _) => self.refuse(stream, &rejection),
@@ -301,10 +305,14 @@ impl Calls {
     }
 
     fn accept(&mut self, stream: u32, counted: Counted) {
+        self.count_acceptance(counted);
+        self.http2.accept(stream);
+    }
+
+    fn count_acceptance(&self, counted: Counted) {
         if let Some(counters) = self.core.receiver_counters(self.receiver, Transport::Grpc) {
             counters.accept(counted);
         }
-        self.http2.accept(stream);
     }
 
     fn refuse(&mut self, stream: u32, rejection: &Rejection) {

@@ -146,8 +146,9 @@ impl Sender {
         // Bounded by what the batch itself holds: cutting makes no new items.
         let mut pending = vec![batch];
         while let Some(batch) = pending.pop() {
-            match self.settle(&batch, &mut isolation).await {
-                Decision::Deliver { rejected } => batch.deliver(rejected),
+            let (decision, said) = self.settle(&batch, &mut isolation).await;
+            match decision {
+                Decision::Deliver { rejected } => batch.deliver_with(rejected, &said),
                 Decision::Drop(reason) => {
                     self.log_drop(&batch, reason);
                     batch.drop_for(reason);
@@ -166,26 +167,34 @@ impl Sender {
         }
     }
 
-    /// Tries until something else than another try is decided.
-    async fn settle(&self, batch: &Batch, isolation: &mut Isolation) -> Decision {
+    /// Tries until something else than another try is decided; with what the upstream said of what it has accepted.
+    async fn settle(&self, batch: &Batch, isolation: &mut Isolation) -> (Decision, String) {
         let mut phase = self.phase.clone();
         let mut over = std::pin::pin!(async move {
             phase.wait_for(|phase| *phase == Phase::Over).await.ok();
         });
         let mut retry = Retry::new(&self.retry, clock::now());
         let give_up_at = self.retry.max_elapsed_time.map(|max| clock::now() + max);
-        let Ok((message, encoding)) = self.message(batch) else { return Decision::Drop(DropReason::Aborted) };
+        let Ok((message, encoding)) = self.message(batch) else {
+            return (Decision::Drop(DropReason::Aborted), String::new());
+        };
         loop {
             let outcome = tokio::select! {
                 outcome = self.attempt(batch, (&message, encoding), give_up_at) => outcome,
-                () = &mut over => return Decision::Drop(DropReason::ShutdownDeadline),
+                () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
             };
             self.intake.counters.attempts.add(1);
             self.log_outcome(&outcome, batch);
             let size = (batch.rope().len(), batch.parts().len());
             let (now, random) = (clock::now(), self.dice.roll());
             let decision = isolation.decide(&outcome, size, &mut retry, &self.retry, now, random);
-            let Decision::RetryAt { at, throttled } = decision else { return decision };
+            let Decision::RetryAt { at, throttled } = decision else {
+                let said = match outcome {
+                    Outcome::Accepted { message, .. } => message,
+                    _ => String::new(),
+                };
+                return (decision, said);
+            };
             self.intake.counters.retries.add(1);
             let draining = *self.phase.borrow() != Phase::Running;
             let at = if draining { at.min(now + DRAIN_RETRY_DELAY_MAX) } else { at };
@@ -194,7 +203,7 @@ impl Sender {
             }
             tokio::select! {
                 () = self.wait_until(at) => {}
-                () = &mut over => return Decision::Drop(DropReason::ShutdownDeadline),
+                () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
             }
         }
     }
@@ -215,7 +224,7 @@ impl Sender {
     async fn attempt(
         &self,
         batch: &Batch,
-        (message, encoding): (&Rope, Option<Encoding>),
+        message: (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
     ) -> Outcome {
         while let Some(until) = self.hold_until.get().filter(|until| *until > clock::now()) {
@@ -225,19 +234,16 @@ impl Sender {
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
         match &self.route {
             Route::Grpc(channel, template) => {
-                self.attempt_grpc(channel, template, (message, encoding), give_up_at).await
+                self.attempt_grpc((channel, template), message, give_up_at).await
             }
-            Route::Http(channel) => {
-                channel.export((message, batch.encoding()), self.attempt_timeout, give_up_at).await
-            }
+            Route::Http(channel) => channel.export(message, self.attempt_timeout, give_up_at).await,
             Route::Sink(sink) => sink.deliver(batch),
         }
     }
 
     async fn attempt_grpc(
         &self,
-        channel: &Rc<Channel>,
-        template: &Template,
+        (channel, template): (&Rc<Channel>, &Template),
         message: (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
     ) -> Outcome {

@@ -1,14 +1,12 @@
 //! How answers are written: header blocks from few constants, by reference to the peer's table where it allows that.
 
-use super::{
-    EMPTY_MESSAGE, EMPTY_MESSAGE_BYTES, INDEX_CONTENT_TYPE, INDEX_GRPC_STATUS, STATUS_200, Server, find,
-};
+use super::{EMPTY_MESSAGE_BYTES, INDEX_CONTENT_TYPE, INDEX_GRPC_STATUS, STATUS_200, Server, find};
 use crate::http2::frame::{self, END_HEADERS, END_STREAM, FRAME_BYTES_DEFAULT, HEAD_BYTES, Head, Kind};
 use crate::http2::hpack;
 
 impl Server {
-    /// The three frames of full success.
-    pub(super) fn put_success(&mut self, stream: u32) {
+    /// The three frames of success.
+    pub(super) fn put_success(&mut self, stream: u32, message: &[u8]) {
         let at = self.begin_block();
         self.out.push(STATUS_200);
         match (self.may_index, self.indexed) {
@@ -17,7 +15,7 @@ impl Server {
             (false, _) => hpack::put_literal(&mut self.out, b"content-type", b"application/grpc"),
         }
         self.end_block(at, stream, 0);
-        frame::put(&mut self.out, Kind::DATA, 0, stream, &EMPTY_MESSAGE);
+        frame::put(&mut self.out, Kind::DATA, 0, stream, message);
         let at = self.begin_block();
         match (self.may_index, self.indexed) {
             (true, true) => hpack::put_index(&mut self.out, INDEX_GRPC_STATUS),
@@ -71,7 +69,7 @@ impl Server {
         }
         let waiting: Vec<u32> =
             self.streams.iter().filter(|stream| stream.waiting).map(|stream| stream.id).collect();
-        waiting.into_iter().for_each(|stream| self.accept(stream));
+        waiting.into_iter().for_each(|stream| self.accept_now(stream));
     }
 
     /// Forgets a stream; says whether it was open.

@@ -72,6 +72,7 @@ impl Server {
             remote_ended: end,
             answered: false,
             waiting: false,
+            message: Vec::new(),
             receive_window,
             released: 0,
             send_delta: 0,

@@ -5,12 +5,14 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use prost::Message as _;
 
 use super::super::call::Rejection;
 use super::head::{Format, supported};
 use crate::config::HttpConfig;
-use crate::grpc::{Code, Status, status_bytes};
+use crate::grpc::{Code, ExportResponse, Status, status_bytes};
 use crate::limits::REFUSED_RETRY_DELAY;
+use crate::otlp::Signal;
 use crate::stats::RejectReason;
 
 pub(super) type AnswerBody = Full<Bytes>;
@@ -22,6 +24,31 @@ pub(super) fn success(format: Format) -> Response<AnswerBody> {
         Format::Json => Bytes::from_static(b"{}"),
     };
     response(StatusCode::OK, format, body)
+}
+
+/// Success with a partial success: the response message of `signal`.
+pub(super) fn partial_success(
+    format: Format,
+    signal: Signal,
+    answer: &ExportResponse,
+) -> Response<AnswerBody> {
+    let body = match format {
+        Format::Protobuf => answer.encode_to_vec(),
+        Format::Json => {
+            let partial = answer.partial_success.clone().unwrap_or_default();
+            let rejected = match signal {
+                Signal::Traces => "rejectedSpans",
+                Signal::Metrics => "rejectedDataPoints",
+                Signal::Logs => "rejectedLogRecords",
+                Signal::Profiles => "rejectedProfiles",
+            };
+            // 64-bit integers are decimal strings in JSON (OTLP, "JSON Protobuf Encoding").
+            let count = partial.rejected_items.to_string();
+            let said = serde_json::json!({ rejected: count, "errorMessage": partial.error_message });
+            serde_json::json!({ "partialSuccess": said }).to_string().into_bytes()
+        }
+    };
+    response(StatusCode::OK, format, body.into())
 }
 
 /// A refusal; where the sender shall come back, it says when ("OTLP/HTTP Throttling").

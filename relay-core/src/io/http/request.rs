@@ -14,6 +14,7 @@ use super::super::calls::{AwaitedResult, not_delivered};
 use super::super::clock;
 use super::super::core::{Core, Offered};
 use super::super::inbound::Inbound;
+use super::super::reply::partial_success;
 use super::super::{gather, transcode};
 use super::answer::{self, AnswerBody};
 use super::body::{self, Body};
@@ -21,6 +22,7 @@ use super::cors;
 use super::head::{self, Format, Head};
 use crate::batch::{Settled, Unopened};
 use crate::config::HttpConfig;
+use crate::grpc::ExportResponse;
 use crate::otlp::RawRequest;
 use crate::stats::{Counted, RejectReason, Transport};
 
@@ -43,11 +45,14 @@ pub(super) async fn answer(
     let format = Format::of_answer(&parts.headers);
     let mut rest = Rest::Read;
     let mut response = match take(&core, receiver, http, &parts, (incoming, &mut rest)).await {
-        Ok(counted) => {
+        Ok(Accepted { counted, partial }) => {
             if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
                 counters.accept(counted);
             }
-            answer::success(format)
+            partial.map_or_else(
+                || answer::success(format),
+                |partial| answer::partial_success(format, counted.signal, &partial),
+            )
         }
         Err(rejection) => {
             core.count_rejection(receiver, Transport::Http, &rejection);
@@ -66,6 +71,12 @@ pub(super) async fn answer(
     Ok(response)
 }
 
+/// A request that was accepted, and what the upstream did not accept of it, where that was waited for.
+struct Accepted {
+    counted: Counted,
+    partial: Option<ExportResponse>,
+}
+
 /// What is left of a body when its request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
@@ -79,7 +90,7 @@ async fn take(
     http: &HttpConfig,
     parts: &http::request::Parts,
     (incoming, rest): (Incoming, &mut Rest),
-) -> Result<Counted, Rejection> {
+) -> Result<Accepted, Rejection> {
     let Some(shared) = core.receiver(receiver) else { return Err(super::super::calls::memory_full()) };
     let mut head = match head::judge(shared, http, parts) {
         Ok(head) => head,
@@ -131,19 +142,22 @@ async fn decode(core: &Rc<Core>, head: Head, body: Body, bytes_max: usize) -> Re
 }
 
 /// Admits a request, after a wait for room if need be, and waits for the upstream's answer if that was asked for.
-async fn admit(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Counted, Rejection> {
+async fn admit(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Accepted, Rejection> {
     let mut offered = core.offer(receiver, request, false)?;
     if let Offered::Blocked(request) = offered {
         offered = admit_later(core, receiver, request).await?;
     }
     match offered {
-        Offered::Queued(counted) => Ok(counted),
+        Offered::Queued(counted) => Ok(Accepted { counted, partial: None }),
         Offered::Waiting(receipt, counted) => {
             let awaited = AwaitedResult::new(core);
             let settled = receipt.await;
             drop(awaited);
             match settled {
-                Settled::Delivered => Ok(counted),
+                Settled::Delivered => Ok(Accepted { counted, partial: None }),
+                Settled::Partial { rejected, message } => {
+                    Ok(Accepted { counted, partial: Some(partial_success(rejected, &message)) })
+                }
                 settled => Err(not_delivered(settled, counted)),
             }
         }

@@ -42,8 +42,10 @@ pub(super) async fn outcome(response: Response<Incoming>) -> Outcome {
     }
     let message = match parts.headers.get(LOCATION) {
         Some(location) if status.is_redirection() => {
-            let location = shortened(&String::from_utf8_lossy(location.as_bytes()));
-            format!("redirects are not followed; the endpoint is {location}")
+            // Its query may repeat a token of the endpoint's.
+            let location = location.as_bytes().split(|byte| *byte == b'?').next().unwrap_or_default();
+            let location = shortened(&String::from_utf8_lossy(location));
+            format!("redirects are not followed; the upstream names {location} as its endpoint")
         }
         _ => words(format, &body),
     };

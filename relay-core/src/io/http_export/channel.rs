@@ -91,8 +91,8 @@ impl HttpChannel {
         }
     }
 
-    async fn attempt(&self, (message, unopened): (&Rope, Option<Encoding>)) -> Tried {
-        match self.client.request(self.template.request(message, unopened)).await {
+    async fn attempt(&self, message: (&Rope, Option<Encoding>)) -> Tried {
+        match self.client.request(self.template.request(message)).await {
             Ok(response) => Tried::Ended(answer::outcome(response).await),
             Err(error) if error.is_connect() => Tried::NotConnected(dial_error(&error)),
             Err(error) => Tried::Ended(Outcome::Lost { cause: chain(&error) }),

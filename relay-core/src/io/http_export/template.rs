@@ -47,9 +47,6 @@ impl HttpTemplate {
             headers.insert(name, value);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        if config.compression != Compression::None {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(config.compression.http_name()));
-        }
         if !config.connections.keep_alive {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -66,19 +63,22 @@ impl HttpTemplate {
         self.via.as_ref().is_some_and(|via| via.tls)
     }
 
-    /// A request that carries `message`, which is encoded as configured, or as `unopened` says. Its `Content-Length` is
-    /// the message's, and `Host` the URL's: hyper writes both.
-    pub(super) fn request(&self, message: &Rope, unopened: Option<Encoding>) -> Request<Body> {
+    /// A request that carries `message`, encoded as it says. Its `Content-Length` is the message's, and `Host` the URL's: hyper
+    /// writes both.
+    pub(super) fn request(&self, (message, encoding): (&Rope, Option<Encoding>)) -> Request<Body> {
         let mut request = Request::new(Full::new(message.reader()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
         if let Some(credentials) = &self.credentials {
-            request.headers_mut().insert(credentials.name().clone(), credentials.value());
+            headers.insert(credentials.name().clone(), credentials.value());
         }
-        if let Some(encoding) = unopened {
-            let name = HeaderValue::from_static(encoding.http_name());
-            request.headers_mut().insert(CONTENT_ENCODING, name);
+        if let Some(encoding) = encoding {
+            // Of the names that one encoding has, the one that was configured; what was not encoded here has its own.
+            let configured = Encoding::of(self.compression) == Some(encoding);
+            let name = if configured { self.compression.http_name() } else { encoding.http_name() };
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
         }
         request
     }
@@ -86,8 +86,92 @@ impl HttpTemplate {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, IoSlice};
+    use std::pin::Pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+    use hyper::rt::{Read, ReadBufCursor, Write};
+
     use super::*;
     use crate::config::{ForwardProxy, HttpUrl, Proxy};
+
+    /// Remembers where what is written lies, and takes only some of it each time.
+    #[derive(Clone, Default)]
+    struct Looking(Arc<Mutex<Vec<(usize, usize)>>>);
+
+    impl Read for Looking {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl Write for Looking {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let mut left = 100_000;
+            for slice in slices {
+                let len = slice.len().min(left);
+                self.0.lock().unwrap().push((slice.as_ptr().addr(), len));
+                left -= len;
+            }
+            Poll::Ready(Ok(100_000 - left))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A batch of more than 4 MiB in many pieces: all of it is written out of the pieces, in their order, and only the head is not.
+    #[test]
+    fn a_body_is_written_from_where_it_is() {
+        let pieces: Vec<Bytes> = (0..500).map(|at| Bytes::from(vec![b'x'; 10_000 + at])).collect();
+        let rope = Rope::new(pieces.clone());
+        let request = template(&config("http://c/v1/traces")).unwrap().request((&rope, None));
+        let looking = Looking::default();
+        let wire = looking.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(wire).await.unwrap();
+            let answered = async { tokio::join!(connection, sender.send_request(request)) };
+            // Nobody answers.
+            tokio::time::timeout(std::time::Duration::from_millis(500), answered).await.ok();
+        });
+        let mut written: Vec<(usize, usize)> = looking.0.lock().unwrap().clone();
+        written.retain(|(_, len)| *len > 0);
+        let mut rest = written.iter().skip(1);
+        for piece in &pieces {
+            let (mut at, end) = (piece.as_ptr().addr(), piece.as_ptr().addr() + piece.len());
+            while at < end {
+                let (from, len) = rest.next().unwrap();
+                assert_eq!(*from, at, "out of its place");
+                at += len;
+            }
+            assert_eq!(at, end);
+        }
+        assert_eq!(rest.next(), None);
+    }
 
     fn template(config: &HttpUpstreamConfig) -> Result<HttpTemplate, String> {
         HttpTemplate::new(config, |_| None).map_err(|error| error.to_string())
@@ -104,7 +188,7 @@ mod tests {
         config.headers = [("User-Agent", "mine"), ("content-type", "text/plain"), ("x-token", "secret")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec();
-        let request = template(&config).unwrap().request(&Rope::new(Vec::new()), None);
+        let request = template(&config).unwrap().request((&Rope::new(Vec::new()), Some(Encoding::Zstd)));
         let header = |name: &str| request.headers()[name].to_str().unwrap();
         assert_eq!(
             ["user-agent", "content-type", "content-encoding"].map(header),
@@ -126,7 +210,7 @@ mod tests {
                 Proxy::Through(ForwardProxy { tls: false, host: "p".to_owned(), port: 1, credentials });
             template(&config)
                 .unwrap()
-                .request(&Rope::new(Vec::new()), None)
+                .request((&Rope::new(Vec::new()), None))
                 .headers()
                 .contains_key("proxy-authorization")
         };
