@@ -1,4 +1,4 @@
-//! Relays OTLP as raw bytes: lazy views, batching by concatenation, per-core queues, forwarding.
+//! Relays OTLP as raw bytes, every signal of it: lazy views, batching by concatenation, per-core queues, forwarding.
 //!
 //! ```text
 //! socket -> http2 -> grpc message -> framed request -> admission -> open batch -> per-core queue -> upstream -> outcome
@@ -6,11 +6,11 @@
 //!                                      +-- refuse <-----+                            +---- Receipt <----------+
 //! ```
 //!
-//! What it is for: forwarding `ExportTraceServiceRequest`s at the cost of moving their bytes. A request is proven down to
-//! the Span boundary ([`otlp::RawRequest::frame`]), never decoded; requests are merged by putting their bytes one after
+//! What it is for: forwarding export requests of OTLP at the cost of moving their bytes. A request is proven down to
+//! the boundary of its items ([`otlp::RawRequest::frame`]), never decoded; requests are merged by putting their bytes one after
 //! the other ([`batch`]); a merged batch is written to the upstream from the memory that it was received in.
 //!
-//! What it is not: a pipeline framework. There are no processors, and no signal other than traces yet.
+//! What it is not: a pipeline framework. There are no processors. A [`otlp::Signal`] is data; views are there for traces alone.
 //!
 //! Start with [`Relay::builder`] to run a relay inside your service, or with [`otlp::RequestView`] to read spans without
 //! decoding them. Every bound is in [`limits`].

@@ -16,7 +16,7 @@ use relay_core::wire::Segments;
 use relay_core::{Relay, SubmitError};
 use support::http1::Http1;
 use support::{SOON, drain, loopback, settled, upstream};
-use testkit::collector::{Collector, Script};
+use testkit::collector::{Collector, Reply, Script};
 use testkit::generate::{arb_request, arbitrary_logs, arbitrary_metrics, arbitrary_profiles};
 use testkit::raw::{RawRequest as RawCall, exchange, grpc_message};
 use testkit::wire::{Payload, fields};
@@ -192,8 +192,10 @@ impl relay_core::config::BatchSink for Sink {
 /// A signal without an upstream is not served; an upstream without the signal's service costs that signal alone.
 #[test]
 fn a_signal_that_nobody_takes_is_unimplemented() {
-    // The scripted collector has the trace service only.
-    let collector = Collector::start(Script::ok());
+    let collector = Collector::start(Script::by_call(|call, _| match call.signal {
+        testkit::collector::Signal::Traces => Reply::Ok,
+        _ => Reply::status(tonic::Code::Unimplemented, "unknown service"),
+    }));
     let metrics =
         UpstreamConfig { name: "metrics".into(), signal: Signal::Metrics, ..upstream(collector.addr()) };
     let relay = Relay::builder()

@@ -97,7 +97,7 @@ struct Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let settled = self.lost.get().or(self.partial.get()).cloned().unwrap_or(Settled::Delivered);
+        let settled = self.lost.get().or_else(|| self.partial.get()).cloned().unwrap_or(Settled::Delivered);
         if let Some(sender) = self.sender.take() {
             sender.send(settled).ok();
         }

@@ -327,30 +327,6 @@ impl Server {
         self.accept_now(stream);
     }
 
-    fn accept_now(&mut self, stream: u32) {
-        let stream_window = self.peer_stream_window;
-        let Some(open) = find(&mut self.streams, stream).filter(|open| !open.answered) else { return };
-        let message_bytes = match open.message.len() {
-            0 => EMPTY_MESSAGE_BYTES,
-            len => i64::try_from(len).unwrap_or(i64::MAX),
-        };
-        if self.send_window < message_bytes || stream_window + open.send_delta < message_bytes {
-            self.waiting += usize::from(!open.waiting);
-            open.waiting = true;
-            return;
-        }
-        self.waiting -= usize::from(open.waiting);
-        (open.waiting, open.answered) = (false, true);
-        let (ended, message) = (open.remote_ended, std::mem::take(&mut open.message));
-        // A call makes up for a few frames that say nothing: acknowledgements, pings, window updates.
-        self.idle_frames = self.idle_frames.saturating_sub(16);
-        self.send_window -= message_bytes;
-        self.put_success(stream, if message.is_empty() { &EMPTY_MESSAGE } else { &message });
-        if ended {
-            self.forget(stream);
-        }
-    }
-
     /// Answers a call with header fields alone ("Trailers-Only"); the rest of its body is thrown away.
     pub fn refuse<'a>(&mut self, stream: u32, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         let Some(open) = find(&mut self.streams, stream).filter(|open| !open.answered) else { return };

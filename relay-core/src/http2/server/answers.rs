@@ -1,10 +1,37 @@
 //! How answers are written: header blocks from few constants, by reference to the peer's table where it allows that.
 
-use super::{EMPTY_MESSAGE_BYTES, INDEX_CONTENT_TYPE, INDEX_GRPC_STATUS, STATUS_200, Server, find};
+use super::{
+    EMPTY_MESSAGE, EMPTY_MESSAGE_BYTES, INDEX_CONTENT_TYPE, INDEX_GRPC_STATUS, STATUS_200, Server, find,
+};
 use crate::http2::frame::{self, END_HEADERS, END_STREAM, FRAME_BYTES_DEFAULT, HEAD_BYTES, Head, Kind};
 use crate::http2::hpack;
 
 impl Server {
+    /// Answers with the stream's message, or lets it wait for the peer's window.
+    pub(super) fn accept_now(&mut self, stream: u32) {
+        let stream_window = self.peer_stream_window;
+        let Some(open) = find(&mut self.streams, stream).filter(|open| !open.answered) else { return };
+        let message_bytes = match open.message.len() {
+            0 => EMPTY_MESSAGE_BYTES,
+            len => i64::try_from(len).unwrap_or(i64::MAX),
+        };
+        if self.send_window < message_bytes || stream_window + open.send_delta < message_bytes {
+            self.waiting += usize::from(!open.waiting);
+            open.waiting = true;
+            return;
+        }
+        self.waiting -= usize::from(open.waiting);
+        (open.waiting, open.answered) = (false, true);
+        let (ended, message) = (open.remote_ended, std::mem::take(&mut open.message));
+        // A call makes up for a few frames that say nothing: acknowledgements, pings, window updates.
+        self.idle_frames = self.idle_frames.saturating_sub(16);
+        self.send_window -= message_bytes;
+        self.put_success(stream, if message.is_empty() { &EMPTY_MESSAGE } else { &message });
+        if ended {
+            self.forget(stream);
+        }
+    }
+
     /// The three frames of success.
     pub(super) fn put_success(&mut self, stream: u32, message: &[u8]) {
         let at = self.begin_block();
