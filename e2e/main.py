@@ -35,7 +35,7 @@ SCENARIOS = {
     "clients-curl-recorded": clients.curl_recorded,
     "clients-grpcurl": clients.grpcurl,
     "clients-profiles": profiled.through,
-    "clients-guarded": guarded.received,
+    "guarded": guarded.received,
     "collector-stopped": outage.stopped,
     "collector-killed": outage.killed,
     "reconnects": replayed.reconnects,

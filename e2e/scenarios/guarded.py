@@ -75,7 +75,8 @@ def agent(stage, collector, _certificates, signals):
             "telemetry": prometheus_on(ports["metrics"]),
         },
     }
-    # The Collector of the peers has no authenticators.
+    if stage.agent != "relayd":
+        raise Failed("the Collector among the peers has no authenticators")
     started = stage.start("relayd", "relayd", "--config", stage.write_config("agent.yaml", config))
     started.ports, started.abstract = ports, abstract
     started.wait_listening(ports["metrics"])
@@ -87,11 +88,41 @@ def agent(stage, collector, _certificates, signals):
     return started
 
 
+def _before(stage, agent_):
+    """Another relayd, in the clear, that sends to each of the guarded receivers what it gets at `.ports[way]`."""
+    client_auth = {"username": USER, "password": PASSWORD}
+    extensions = {"bearertokenauth": {"token": TOKENS[0]}, "basicauth": {"client_auth": client_auth}}
+    to_unix = lambda endpoint: ("otlp_grpc", {"endpoint": endpoint, "tls": {"insecure": True}})
+    to_http = lambda name: ("otlp_http", {"endpoint": f"http://{local(agent_.ports[name]['http'])}", "auth": {"authenticator": name}})
+    upstreams = {
+        "path": to_unix(f"unix:///proc/self/cwd/{SOCKETS['grpc']}"),
+        "abstract": to_unix(f"unix-abstract:{agent_.abstract['grpc'].removeprefix('@')}"),
+        **{name: to_http(name) for name in extensions},
+    }
+    ports, receivers, exporters, pipelines = {}, {}, {}, {}
+    for way, (kind, upstream) in upstreams.items():
+        ports[way] = free_port()
+        receivers[f"otlp/{way}"] = {"protocols": {"http": {"endpoint": local(ports[way])}}}
+        exporters[f"{kind}/{way}"] = upstream
+        for signal in SIGNALS:
+            pipelines[f"{signal}/{way}"] = {"receivers": [f"otlp/{way}"], "exporters": [f"{kind}/{way}"]}
+    service = {"extensions": list(extensions), "pipelines": pipelines, "telemetry": {"metrics": {"level": "none"}}}
+    config = {"receivers": receivers, "exporters": exporters, "extensions": extensions, "service": service}
+    started = stage.start("before", "relayd", "--config", stage.write_config("before.yaml", config))
+    started.ports = ports
+    for port in ports.values():
+        started.wait_listening(port)
+    return started
+
+
 def received(stage):
     """curl and grpcurl, all signals: over unix sockets that have a path and over abstract ones; with the credentials that an authenticator
-    takes, and with those that it does not; as a page of an origin that may send and of one that may not."""
+    takes, and with those that it does not; as a page of an origin that may send and of one that may not. Another relayd sends by each
+    of these ways too."""
     through = otlp.Through(stage, make_agent=agent)
+    before = _before(stage, through.agent)
     ways = _ways(through.agent)
+    ways |= {f"relayd-{way}": ("http", [f"http://{local(port)}"]) for way, port in before.ports.items()}
     asked = {name: of_everything(name) for name in ways}
     folders = encoded(stage, asked)
     for name, (protocol, arguments) in ways.items():
@@ -105,7 +136,9 @@ def received(stage):
                 wrong += _wrong_refusal(through, folder, protocol, name, shown)
         wrong += _wrong_preflights(through, name)
     for secret in (PASSWORD, *TOKENS, "third-token", RIGHT["basicauth"][0].removeprefix("Basic ")):
-        wrong += [f"{secret!r} is in relayd's log"] if secret in through.agent.log() else []
+        wrong += [f"{secret!r} is in the log of {of.name}" for of in (through.agent, before) if secret in of.log()]
+    if before.stop() != 0:
+        wrong.append("the relayd before it did not exit with 0")
     if wrong:
         raise Failed(f"{len(wrong)} wrong: " + "; ".join(wrong))
     refused = len(otlp.PROTOCOLS) * sum(len(credentials) for credentials in WRONG.values())
