@@ -7,6 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use super::payload;
 use super::upstream::{Arrival, MARK_START, Protocol, Upstream, wait_until};
 use super::verdict::{Miss, Seen, demand, fail, skip};
 use crate::collector::Signal;
-use crate::oracle::decode;
+use crate::oracle::{Span, decode};
 use crate::raw::{RawClient, RawRequest, RawResponse, grpc_message};
 
 /// How long the system may take to answer one request, also a large one.
@@ -170,16 +171,21 @@ impl World {
 
     pub(super) async fn feed_with(&self, mark: &str, spans: usize, filler_bytes: usize) -> Result<(), Miss> {
         let spans = (0..spans).map(|_| payload::span(mark, self.number(), filler_bytes)).collect();
+        self.feed_on(&Arc::new(self.connect_grpc().await?), spans).await
+    }
+
+    /// Like [`World::feed`], these spans over a connection that may be there already.
+    pub(super) async fn feed_on(&self, client: &Arc<RawClient>, spans: Vec<Span>) -> Result<(), Miss> {
         let message = payload::of_spans(spans).encode_to_vec();
         let request = RawRequest::export(vec![grpc_message(&message)]);
-        let client = self.connect_grpc().await?;
         if self.features.wait_for_result {
+            let client = Arc::clone(client);
             tokio::spawn(async move { client.send(request).await });
             return Ok(());
         }
         let give_up = tokio::time::Instant::now() + BUSY_TIME_MAX;
         loop {
-            let response = call(&client, request.clone()).await?;
+            let response = call(client, request.clone()).await?;
             match response.grpc_status() {
                 Some(0) => return Ok(()),
                 Some(8 | 14) if tokio::time::Instant::now() < give_up => {

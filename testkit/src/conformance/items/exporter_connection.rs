@@ -1,8 +1,10 @@
 //! How an exporter uses connections: side by side, kept, lost, and not to be had.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::conformance::payload;
 use crate::conformance::upstream::{Answer, Arrival, Protocol, Upstream};
 use crate::conformance::verdict::{Miss, Seen, demand, skip};
 use crate::conformance::world::{APART, THROUGH, World, at_each};
@@ -30,8 +32,13 @@ async fn in_flight(world: &World, upstream: &Upstream, item: &str) -> Seen {
     let held = APART * u32::try_from(count).unwrap_or(u32::MAX) + Duration::from_millis(700);
     let marks = world.mark_start(item);
     upstream.script(&marks, Vec::new(), Answer::AcceptAfter(held));
+    // As many senders side by side, because a system may bind what it sends to the connection that it came over.
+    let mut senders = Vec::new();
     for _ in 0..count {
-        world.feed(&world.mark(item), 1).await?;
+        senders.push(Arc::new(world.connect_grpc().await?));
+    }
+    for sender in &senders {
+        world.feed_on(sender, vec![payload::span(&world.mark(item), world.number(), 0)]).await?;
         tokio::time::sleep(APART).await;
     }
     let arrived = upstream.wait_distinct(&marks, count, held + THROUGH).await;
