@@ -40,7 +40,8 @@ def _has_delivered(process):
 
 def _relayd(batch, retry=None, more_upstream_ports=(), passthrough="off"):
     """relayd as deploy/agent.yaml has it, with the addresses of this run and, if given, other keys of `batch` and of
-    `retry_on_failure` and another `compressed_passthrough`; OTLP/HTTP too where the load speaks it; each of `more_upstream_ports` gets an exporter of its own in the one pipeline."""
+    `retry_on_failure` and another `compressed_passthrough`; it listens for OTLP/HTTP too where the load speaks it. Each of
+    `more_upstream_ports` gets an exporter of its own in the one pipeline."""
 
     def start(stage, name, upstream_port, load, core):
         ports = {"grpc": free_port(), "metrics": free_port(), "health": free_port()}
@@ -96,7 +97,7 @@ def _tcp(stage, name, upstream_port, _load, core):
 def _listening(started, ports, load=NO_LOAD):
     """Waits until all ports are open; `.port` is the one for the load."""
     started.ports, started.port = ports, ports["http" if load.is_http else "grpc"]
-    for key in {"grpc", "metrics"} | ({"http"} if load.is_http else set()):
+    for key in ("grpc", "http", "metrics"):
         if key in ports:
             started.wait_listening(ports[key])
     return started

@@ -87,12 +87,13 @@ HTTP_CONNECTIONS = 32
 
 
 def _http(spans):
-    alike = f"{spans} spans, gRPC"
+    spans_named = f"{spans} span{'s' * (spans > 1)}"
+    alike = f"{spans_named}, gRPC"
     by_http = Load(spans, connections=HTTP_CONNECTIONS, in_flight=1, protocol=HTTP_PROTOBUF)
     return (
         Case(alike, Load(spans, connections=HTTP_CONNECTIONS, in_flight=1)),
-        Case(f"{spans} spans, gRPC, 4 connections", Load(spans), base=alike),
-        Case(f"{spans} spans, HTTP", by_http, base=alike),
+        Case(f"{alike}, 4 connections", Load(spans), base=alike),
+        Case(f"{spans_named}, HTTP", by_http, base=alike),
     )
 
 
@@ -163,7 +164,7 @@ TABLES = {
         Table(
             "passthrough", "Compressed requests: opened and compressed again, or forwarded as they came", "gzip in and out",
             tuple(_passthrough()), ("relayd", *UNOPENED, "collector", "tcp"),
-            note="4 connections with 8 calls in flight each, closed loop. The sink opens everything, to count it. MB are compressed "
+            note="4 connections with 8 calls in flight each, closed loop. The sink opens what it has not had before, to count it. MB are compressed "
             "ones. `merged` is for an upstream that reads all members of a gzip stream, which the sink does.",
         ),
         Table(
