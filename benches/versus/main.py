@@ -91,6 +91,9 @@ def _check_testkit(stage, peers, tables):
     """A testkit older than this script would fail in every cell; say so before."""
     if "tcp" in peers and "tcp-relay" not in stage.run("testkit", "--help"):
         raise Failed("this testkit has no tcp-relay, which the peer 'tcp' is; --peers leaves it out")
+    if any(case.load and case.load.is_http for table in tables for case in table.cases):
+        if "--protocol" not in stage.run("testkit", "load", "--help"):
+            raise Failed("this testkit has no `load --protocol`, which OTLP/HTTP needs; --table leaves it out")
     if "recorded" in (table.name for table in tables) and "--recorded-source" not in stage.run("testkit", "load", "--help"):
         raise Failed("this testkit has no `load --recorded-source`, which the table 'recorded' needs; --table leaves it out")
 

@@ -9,12 +9,11 @@ import typing
 
 from observe import accepted_spans, sent_spans
 from process import free_port, wait_until
-from stage import AGENT_CONFIG, local, prometheus_on, to_upstream
-from versus import proxies
+from stage import AGENT_CONFIG, local, prometheus_on
+from versus import collector, proxies
+from versus.collector import LINGER
 from versus.load import Load
 
-LINGER = "200ms"
-QUEUE_REQUESTS = 20_000
 # For a peer that is started without a load.
 NO_LOAD = Load()
 
@@ -39,18 +38,22 @@ def _has_delivered(process):
     return sent_spans(port) >= accepted_spans(port)
 
 
-def _relayd(batch, retry=None, more_upstream_ports=()):
+def _relayd(batch, retry=None, more_upstream_ports=(), passthrough="off"):
     """relayd as deploy/agent.yaml has it, with the addresses of this run and, if given, other keys of `batch` and of
-    `retry_on_failure`; each of `more_upstream_ports` gets an exporter of its own in the one pipeline."""
+    `retry_on_failure` and another `compressed_passthrough`; it listens for OTLP/HTTP too where the load speaks it. Each of
+    `more_upstream_ports` gets an exporter of its own in the one pipeline."""
 
     def start(stage, name, upstream_port, load, core):
         ports = {"grpc": free_port(), "metrics": free_port(), "health": free_port()}
         compression = "gzip" if load.gzip_out else "none"
-        keys = {"compression": compression, "tls": {"insecure": True}, **({"retry_on_failure": retry} if retry else {})}
+        ports |= {"http": free_port()} if load.is_http else {}
+        protocols = {protocol: {"endpoint": local(ports[protocol])} for protocol in ("grpc", "http") if protocol in ports}
+        keys = {"compression": compression, "tls": {"insecure": True}, "compressed_passthrough": passthrough}
+        keys |= {"retry_on_failure": retry} if retry else {}
         exporters = {"otlp_grpc": {"endpoint": local(upstream_port), **keys}}
         exporters |= {f"otlp_grpc/{port}": {"endpoint": local(port), **keys} for port in more_upstream_ports}
         overlay = {
-            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": local(ports["grpc"])}}}},
+            "receivers": {"otlp": {"protocols": protocols}},
             "exporters": exporters,
             "extensions": {"health_check": {"endpoint": local(ports["health"])}},
             "service": {
@@ -61,23 +64,15 @@ def _relayd(batch, retry=None, more_upstream_ports=()):
         }
         config = stage.write_config(f"{name}.yaml", overlay)
         started = stage.start(name, "relayd", "--config", AGENT_CONFIG, "--config", config, core=core)
-        return _listening(started, ports)
+        return _listening(started, ports, load)
 
     return start
 
 
 def _collector(has_batch_processor):
-    """The Collector with otlp, batch, otlp; or with the exporter's own queue that batches, sized the same."""
-
     def start(stage, name, upstream_port, load, core):
-        exporters = to_upstream(upstream_port, compression="gzip" if load.gzip_out else "none")
-        if not has_batch_processor:
-            batch = {"flush_timeout": LINGER, "min_size": 8192, "sizer": "items"}
-            # Its default of 1,000 requests is full before a batch is when requests are small, and refuses the rest.
-            exporters["otlp_grpc"]["sending_queue"] = {"queue_size": QUEUE_REQUESTS, "batch": batch}
-        started = stage.collector(exporters, name, batch=has_batch_processor, core=core)
-        started.port = started.ports["grpc"]
-        return started
+        started = collector.start(stage, name, upstream_port, load, core, has_batch_processor)
+        return _listening(started, started.ports, load)
 
     return start
 
@@ -99,9 +94,10 @@ def _tcp(stage, name, upstream_port, _load, core):
     return _listening(stage.start(name, "testkit", *arguments, core=core), ports)
 
 
-def _listening(started, ports):
-    started.ports, started.port = ports, ports["grpc"]
-    for key in ("grpc", "metrics"):
+def _listening(started, ports, load=NO_LOAD):
+    """Waits until all ports are open; `.port` is the one for the load."""
+    started.ports, started.port = ports, ports["http" if load.is_http else "grpc"]
+    for key in ("grpc", "http", "metrics"):
         if key in ports:
             started.wait_listening(ports[key])
     return started
@@ -131,6 +127,14 @@ PEERS = {
     for peer in (
         Peer("relayd", "relayd", _relayd({}), opens=True, compresses=True, has_delivered=_has_delivered),
         Peer("relayd-linger0", "relayd, `timeout: 0s`", _relayd({"timeout": "0s"}), opens=True, has_delivered=_has_delivered),
+        Peer(
+            "relayd-alone", "relayd, `compressed_passthrough: alone`", _relayd({}, passthrough="alone"), opens=True,
+            compresses=True,
+        ),
+        Peer(
+            "relayd-merged", "relayd, `compressed_passthrough: merged`", _relayd({}, passthrough="merged"), opens=True,
+            compresses=True,
+        ),
         Peer("collector", "Collector, batch", _collector(True), "otelcol", True, True, _has_delivered),
         Peer("collector-queue", "Collector, queue's batch", _collector(False), "otelcol", True, True, _has_delivered),
         Peer("rotel", "rotel (gzips out)", _rotel, "rotel", compresses=True),
@@ -140,9 +144,11 @@ PEERS = {
         Peer("tcp", "plain TCP relay", _tcp),
         Peer("none", "no peer: load to sink", _none),
     )
-}
+}  # fmt: skip
 # What the goals compare with.
 REFERENCE, FLOOR, PROXIES = "collector", "tcp", ("nginx", "haproxy")
+# relayd that forwards what it has not opened: it counts no spans, so that whether all is delivered is the sink's to say.
+UNOPENED = ("relayd-alone", "relayd-merged")
 # Left out unless named: a second floor.
 DEFAULT_PEERS = tuple(name for name in PEERS if name != "haproxy-tcp")
 

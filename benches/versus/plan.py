@@ -6,8 +6,8 @@ Must never grow without a bound: a run lasts about the sum of `cells` times its 
 import dataclasses
 
 from versus import usage
-from versus.load import SOURCES, Load
-from versus.peers import PEERS
+from versus.load import HTTP_JSON, HTTP_PROTOBUF, SOURCES, Load
+from versus.peers import PEERS, UNOPENED
 
 SPANS_PER_REQUEST = (1, 10, 100, 512)
 CONNECTIONS = (1, 8, 64, 1_000, 10_000)
@@ -20,7 +20,8 @@ QUIET_FACTOR = 3
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One load of a table, under the heading that it has there; no load: a peer that idles. Only relayd takes part where
-    `exporters` is more than one, or where so many spans are `held_spans` before the upstream is there."""
+    `exporters` is more than one, or where so many spans are `held_spans` before the upstream is there. `base` is the label of the
+    case that the same peer's cost is a multiple of."""
 
     label: str
     load: Load | None
@@ -29,6 +30,7 @@ class Case:
     exporters: int = 1
     held_spans: int = 0
     peers: tuple = ()
+    base: str = ""
 
     @property
     def name(self):
@@ -79,8 +81,41 @@ def _gzip(spans):
     )
 
 
-ALL = tuple(PEERS)
-SATURATED = tuple(name for name in PEERS if name != "relayd-linger0")
+# An SDK has one request under way on a connection of HTTP/1.1; so that transports compare, gRPC has the same number of calls and of
+# connections beside the four connections of the other tables.
+HTTP_CONNECTIONS = 32
+
+
+def _http(spans):
+    spans_named = f"{spans} span{'s' * (spans > 1)}"
+    alike = f"{spans_named}, gRPC"
+    by_http = Load(spans, connections=HTTP_CONNECTIONS, in_flight=1, protocol=HTTP_PROTOBUF)
+    return (
+        Case(alike, Load(spans, connections=HTTP_CONNECTIONS, in_flight=1)),
+        Case(f"{alike}, 4 connections", Load(spans), base=alike),
+        Case(f"{spans_named}, HTTP", by_http, base=alike),
+    )
+
+
+def _json(spans):
+    plain = f"{spans} spans, protobuf"
+    load = Load(spans, connections=HTTP_CONNECTIONS, in_flight=1, protocol=HTTP_PROTOBUF)
+    as_json = dataclasses.replace(load, protocol=HTTP_JSON)
+    return (
+        Case(plain, load),
+        Case(f"{spans} spans, JSON", as_json, base=plain),
+        Case(f"{spans} spans, JSON, gzip in", dataclasses.replace(as_json, gzip=True), base=plain),
+    )
+
+
+def _passthrough():
+    yield Case("100 spans", Load(100, gzip=True, gzip_out=True))
+    for source in SOURCES:
+        yield Case(source, Load(source=source, gzip=True, gzip_out=True))
+
+
+ALL = tuple(name for name in PEERS if name not in UNOPENED)
+SATURATED = tuple(name for name in ALL if name != "relayd-linger0")
 RELAYING = tuple(name for name in SATURATED if name != "none")
 
 TABLES = {
@@ -124,7 +159,25 @@ TABLES = {
         Table(
             "gzip", "gzip", "load", _gzip(100), SATURATED,
             note="MB are compressed ones. A peer has no row for what it cannot do: a proxy opens nothing. relayd "
-            "opens what it gets and compresses what it sends; it passes nothing on unopened.",
+            "opens what it gets and compresses what it sends; what it costs to pass it on unopened is another table.",
+        ),
+        Table(
+            "passthrough", "Compressed requests: opened and compressed again, or forwarded as they came", "gzip in and out",
+            tuple(_passthrough()), ("relayd", *UNOPENED, "collector", "tcp"),
+            note="4 connections with 8 calls in flight each, closed loop. The sink opens what it has not had before, to count it. MB are compressed "
+            "ones. `merged` is for an upstream that reads all members of a gzip stream, which the sink does.",
+        ),
+        Table(
+            "http", "OTLP/HTTP in, gRPC out", "load", tuple(case for spans in SPANS_PER_REQUEST for case in _http(spans)),
+            ("relayd", "collector"), "transport",
+            note=f"Protobuf over HTTP/1.1 and over gRPC, {HTTP_CONNECTIONS} connections with one call in flight each; gRPC over 4 "
+            "connections with 8 calls besides. \"x base\": times the same peer's CPU for gRPC.",
+        ),
+        Table(
+            "json", "OTLP/JSON in, gRPC out", "load", tuple(case for spans in (10, 100) for case in _json(spans)),
+            ("relayd", "collector"), "transport",
+            note=f"Over HTTP/1.1, {HTTP_CONNECTIONS} connections with one request in flight each. \"x base\": times the same peer's "
+            "CPU for protobuf.",
         ),
         Table(
             "recorded", "Recorded requests of real sources", "source",

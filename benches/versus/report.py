@@ -62,6 +62,10 @@ TRICKLE = (
     "CPU us/request", *AGAINST, "CPU ms/s", "context switches/s", "p50 us", "p99 us", "MiB idle, peak", "lost", "refused",
 )  # fmt: skip
 
+TRANSPORT = (
+    "CPU us/request", "user + system", "us/span", "of the Collector", "x base", "bytes/request", "spans/s",
+    "peer's core, load's", "limited by", "spans/s at 100 %", "MiB idle, peak", "lost", "refused",
+)  # fmt: skip
 GROWTH = (
     "CPU us/span", "us/request", "of the Collector", "in + out", "bytes/request", "requests/s", "peer's core", "limited by",
     "context switches/s", "MiB idle, peak", "MiB when held", "lost", "refused",
@@ -76,16 +80,19 @@ def _memory(cell):
     return f"{number(cell.median('idle_mib'), 1)}, {number(cell.most('peak_mib'), 1)}"
 
 
-def _cost(results, table, case, cell):
-    busy = f"{percent(cell.median('peer_busy'))}, {percent(cell.median('load_busy'))}"
+def _busy(cell):
+    return f"{percent(cell.median('peer_busy'))}, {percent(cell.median('load_busy'))}"
+
+
+def _cost(results, table, case, cell, _base):
     return [
         spread(cell, "us_per_request"), user_system(cell), spread(cell, "us_per_span"), number(cell.median("us_per_mb")),
-        *_against(results, table, case, cell), spread(cell, "spans_per_second", 0), busy, cell.bottleneck(),
+        *_against(results, table, case, cell), spread(cell, "spans_per_second", 0), _busy(cell), cell.bottleneck(),
         number(cell.median("spans_per_second_at_100"), 0), _memory(cell), *_loss(cell),
     ]  # fmt: skip
 
 
-def _latency(results, table, case, cell):
+def _latency(results, table, case, cell, _base):
     floor = results.cell(table, case, FLOOR)
     added = cell.median("p99_us") - floor.median("p99_us") if floor else None
     return [
@@ -95,7 +102,7 @@ def _latency(results, table, case, cell):
     ]  # fmt: skip
 
 
-def _trickle(results, table, case, cell):
+def _trickle(results, table, case, cell, _base):
     if cell.median("requests") is None:
         against = ["-", "-", "-", "-"]
     else:
@@ -106,7 +113,17 @@ def _trickle(results, table, case, cell):
     ]  # fmt: skip
 
 
-def _growth(results, table, case, cell):
+def _transport(results, table, case, cell, base):
+    against = share(ratio(cell, results.cell(table, case, REFERENCE), "us_per_request"))
+    return [
+        spread(cell, "us_per_request"), user_system(cell), spread(cell, "us_per_span"), against,
+        number(ratio(cell, base, "us_per_request")), number(cell.median("message_bytes"), 0),
+        spread(cell, "spans_per_second", 0), _busy(cell), cell.bottleneck(),
+        number(cell.median("spans_per_second_at_100"), 0), _memory(cell), *_loss(cell),
+    ]  # fmt: skip
+
+
+def _growth(results, table, case, cell, _base):
     against = share(ratio(cell, results.cell(table, case, REFERENCE), "us_per_request"))
     split = [cell.median("us_per_span_in"), cell.median("us_per_span_out")]
     parts = "-" if None in split else " + ".join(map(number, split))
@@ -118,7 +135,10 @@ def _growth(results, table, case, cell):
     ]  # fmt: skip
 
 
-COLUMNS = {"cost": (COST, _cost), "latency": (LATENCY, _latency), "trickle": (TRICKLE, _trickle), "growth": (GROWTH, _growth)}
+COLUMNS = {
+    "cost": (COST, _cost), "latency": (LATENCY, _latency), "trickle": (TRICKLE, _trickle), "growth": (GROWTH, _growth),
+    "transport": (TRANSPORT, _transport),
+}  # fmt: skip
 
 
 def markdown(headings, lines):
@@ -134,7 +154,8 @@ def as_markdown(results, table):
         for name, peer in PEERS.items():
             cell = results.cell(table.name, case.label, name)
             if cell:
-                lines.append([case.label, peer.title, *columns(results, table.name, case.label, cell)])
+                base = results.cell(table.name, case.base, name)
+                lines.append([case.label, peer.title, *columns(results, table.name, case.label, cell, base)])
     failed = [
         f"Failed: {PEERS[peer].title}, {case}: {why}"
         for (of_table, case, peer), why in results.failures.items()

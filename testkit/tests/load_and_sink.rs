@@ -8,6 +8,7 @@
     reason = "a test may panic"
 )]
 
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +16,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
+use prost::Message;
 use serde_json::{Value, json};
 use testkit::collector::{Collector, Options, Reply, Script};
 use testkit::generate::{kube_like_bytes, kube_like_request};
-use testkit::oracle::span_count;
+use testkit::http_upstream::{HttpCall, HttpReply, HttpUpstream};
+use testkit::oracle::{ExportTraceServiceRequest, span_count};
 use testkit::raw::{EXPORT_PATH, RawRequest, exchange, grpc_message, grpc_message_compressed, gzip};
 use testkit::sender::{SendOptions, send_blocking};
 use tokio::net::TcpListener;
@@ -65,6 +68,59 @@ fn a_tonic_server_understands_the_load() {
     assert_eq!(collector.span_count() as u64, accepted);
     let sizes: Vec<usize> = collector.calls().iter().map(|call| span_count(&call.request)).collect();
     assert!([512, 1, 3].iter().all(|size| sizes.contains(size)));
+}
+
+/// Scenario: a scripted HTTP/1.1 server that decodes everything, answers every hundredth request with 503. Guarantee: requests arrive whole on connections that stay open, in the encoding and compression they say, and both ends
+/// count the same.
+#[test]
+fn an_http_server_understands_the_load() {
+    let runs: [(&str, bool, &[&str]); 4] = [
+        ("http/protobuf", false, &["--spans-per-request", "100", "--connections", "3", "--in-flight", "1"]),
+        ("http/protobuf", true, &["--recorded-source", "crio", "--connections", "2"]),
+        ("http/json", false, &["--spans-per-request", "10", "--connections", "1", "--in-flight", "4"]),
+        ("http/json", true, &["--spans-per-request", "1", "--connections", "5", "--in-flight", "1"]),
+    ];
+    for (protocol, is_gzip, more) in runs {
+        let (calls, spans) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let its = (Arc::clone(&calls), Arc::clone(&spans));
+        let upstream = HttpUpstream::start(move |call| {
+            assert_eq!((call.method.as_str(), call.target.as_str()), ("POST", "/v1/traces"));
+            assert_eq!(call.header("content-encoding"), is_gzip.then_some("gzip"));
+            let spans = spans_of(call, protocol == "http/json", is_gzip);
+            if its.0.fetch_add(1, Ordering::Relaxed) % 100 == 99 {
+                return HttpReply::status(503);
+            }
+            its.1.fetch_add(spans, Ordering::Relaxed);
+            HttpReply::answer(200, &[], Bytes::new())
+        });
+        let packed: &[&str] = if is_gzip { &["--gzip"] } else { &[] };
+        let (counts, code) =
+            load(&upstream.addr().to_string(), &[&["--protocol", protocol], more, packed].concat());
+        let all = calls.load(Ordering::Relaxed);
+        assert!(code == Some(0) && all > 100, "{protocol}: {counts}");
+        assert_eq!(counts["errors"], json!({ "503": all / 100 }));
+        assert_eq!(number(&counts, "requests"), all - all / 100);
+        assert_eq!(number(&counts, "spans"), spans.load(Ordering::Relaxed));
+        assert_eq!(upstream.connections(), number(&counts, "connections_opened"));
+    }
+}
+
+fn spans_of(call: &HttpCall, is_json: bool, is_gzip: bool) -> u64 {
+    let mut content = call.body.to_vec();
+    if is_gzip {
+        content.clear();
+        flate2::read::GzDecoder::new(&call.body[..]).read_to_end(&mut content).unwrap();
+    }
+    let kind = call.header("content-type");
+    if !is_json {
+        assert_eq!(kind, Some("application/x-protobuf"));
+        return span_count(&ExportTraceServiceRequest::decode(&content[..]).unwrap()) as u64;
+    }
+    assert_eq!(kind, Some("application/json"));
+    let value: Value = serde_json::from_slice(&content).unwrap();
+    let list = |of: &Value, name: &str| of[name].as_array().unwrap().clone();
+    let scopes = list(&value, "resourceSpans").into_iter().flat_map(|of| list(&of, "scopeSpans"));
+    scopes.map(|of| list(&of, "spans").len() as u64).sum()
 }
 
 /// What an h2 server does with one call.

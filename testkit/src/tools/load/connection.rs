@@ -37,7 +37,13 @@ impl Connection {
     ///
     /// # Errors
     /// The socket's, where that is known at once.
-    pub(super) fn open(address: SocketAddr, number: u64, poller: &Poller, now: Instant) -> io::Result<Self> {
+    pub(super) fn open(
+        address: SocketAddr,
+        number: u64,
+        poller: &Poller,
+        plan: &Plan,
+        now: Instant,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -48,7 +54,7 @@ impl Connection {
         };
         poller.add(&socket, number)?;
         let socket = TcpStream::from(socket);
-        Ok(Self { socket, session: Session::new(), connected, opened: now, enlisted: false })
+        Ok(Self { socket, session: Session::new(plan), connected, opened: now, enlisted: false })
     }
 
     /// Reads all there is into `buffer`, piece by piece, and lets the session have it. `has_ended` is what epoll said.
@@ -70,6 +76,7 @@ impl Connection {
                 _ => return Err(Lost),
             }
         }
+        self.session.note_connected();
         loop {
             match self.socket.read(buffer) {
                 Ok(0) => return Err(Lost),
@@ -100,10 +107,10 @@ impl Connection {
         }
         loop {
             self.session.fill(plan);
-            if self.session.output.is_empty() {
+            if self.session.output().is_empty() {
                 return Ok(());
             }
-            match self.session.output.write(&mut self.socket, &plan.bodies) {
+            match self.session.output().write(&mut self.socket, &plan.bodies) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(_) => return Err(Lost),

@@ -229,7 +229,7 @@ impl Driver {
             }
             self.closed.pop_front();
             let address = self.addresses[self.address % self.addresses.len()];
-            match Connection::open(address, number as u64, &self.poller, now) {
+            match Connection::open(address, number as u64, &self.poller, &self.plan, now) {
                 Ok(connection) => {
                     self.opening += 1;
                     self.connections[number] = Some(connection);

@@ -1,4 +1,4 @@
-//! `testkit load`: closed-loop or fixed-rate load over OTLP/gRPC, and the latency it saw.
+//! `testkit load`: closed-loop or fixed-rate load over OTLP/gRPC or OTLP/HTTP, and the latency it saw.
 //!
 //! Must never build a payload, compress, copy a payload or lock while it measures: it stands beside the sink on one core, and what is
 //! measured stands on the other.
@@ -14,12 +14,16 @@ use driver::Driver;
 use pace::Pace;
 use plan::Plan;
 
+pub use protocol::Protocol;
+
 mod connection;
 mod driver;
-mod head;
+mod grpc;
+mod http;
 mod latency;
 mod pace;
 mod plan;
+mod protocol;
 mod seen;
 mod session;
 
@@ -32,10 +36,13 @@ pub struct Args {
     /// The receiver.
     #[arg(long, default_value = "127.0.0.1:4317")]
     pub endpoint: String,
+    /// How requests are sent; HTTP is HTTP/1.1 over connections that stay open.
+    #[arg(long, value_enum, default_value_t = Protocol::Grpc)]
+    pub protocol: Protocol,
     /// Connections. Sending starts when all are open.
     #[arg(long, default_value_t = 4)]
     pub connections: usize,
-    /// Calls in flight on each connection.
+    /// Calls in flight on each connection; over HTTP more than one are pipelined.
     #[arg(long, default_value_t = 8)]
     pub in_flight: usize,
     /// Spans in each request: generated, kube-like, about 475 bytes each.

@@ -8,17 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Args;
-use super::head::RequestHead;
+use super::grpc::head::RequestHead;
+use super::protocol::Protocol;
 use crate::generate::{kube_like_bytes, kube_like_bytes_sized};
 use crate::payloads::recorded_resliced;
-use crate::raw::{grpc_message, grpc_message_compressed, gzip};
 use crate::wire::count_spans;
 
 /// What every connection reads.
 #[derive(Debug)]
 pub(super) struct Plan {
+    pub(super) protocol: Protocol,
+    /// Of gRPC calls.
     pub(super) head: RequestHead,
-    /// Framed messages, sent in turn.
+    /// What is sent in turn: messages with gRPC's prefix, or whole requests of HTTP/1.1.
     pub(super) bodies: Vec<Bytes>,
     /// The spans of each.
     pub(super) spans: Vec<u64>,
@@ -41,19 +43,20 @@ impl Plan {
         }
         let spans =
             messages.iter().map(|message| count_spans(message).expect("our own requests are well-formed"));
-        let frame = |message: &Bytes| {
-            if args.gzip { grpc_message_compressed(&gzip(message)) } else { grpc_message(message) }
-        };
         Ok(Self {
+            protocol: args.protocol,
             head: RequestHead::new(authority, timeout, args.gzip),
             spans: spans.collect(),
-            bodies: messages.iter().map(frame).collect(),
+            bodies: messages
+                .iter()
+                .map(|message| args.protocol.body(message, args.gzip, authority))
+                .collect(),
             in_flight: args.in_flight,
             timeout,
         })
     }
 
-    /// Bytes of a body, on average.
+    /// Bytes of a body, on average; over HTTP with its head.
     pub(super) fn body_bytes(&self) -> usize {
         self.bodies.iter().map(Bytes::len).sum::<usize>() / self.bodies.len()
     }

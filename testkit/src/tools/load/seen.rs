@@ -9,7 +9,7 @@ use super::latency::Latencies;
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// With this gRPC status code.
+    /// With this gRPC status code; over HTTP 0 for 200, and otherwise the HTTP status.
     Answered(i32),
     /// By `RST_STREAM`.
     Reset,

@@ -6,6 +6,7 @@ use std::io;
 
 use super::super::dump::Dump;
 use super::message::{INTERNAL, Taken};
+use super::opened::Opened;
 
 /// Counts of a run.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(super) struct Ledger {
     pub(super) wire_bytes: u64,
     pub(super) refused: u64,
     pub(super) dump: Option<Dump>,
+    pub(super) opened: Opened,
 }
 
 impl Ledger {

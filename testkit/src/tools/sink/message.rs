@@ -5,6 +5,7 @@
 use std::io::{self, Read};
 
 use super::super::http2::headers::Encoding;
+use super::opened::{Contents, Opened};
 use super::spans::SpanCounter;
 use super::{Count, Rules};
 use crate::wire::count_spans;
@@ -103,11 +104,11 @@ impl Message {
         }
     }
 
-    /// The end of the body.
+    /// The end of the body. What is only counted is looked up in `opened` before it is decompressed.
     ///
     /// # Errors
     /// The gRPC status code of a message that is refused.
-    pub(super) fn finish(self, rules: &Rules) -> Result<Taken, i32> {
+    pub(super) fn finish(self, rules: &Rules, opened: &mut Opened) -> Result<Taken, i32> {
         let wire_bytes = self.received;
         if wire_bytes < PREFIX_BYTES || wire_bytes != PREFIX_BYTES + self.claimed_bytes() || self.malformed {
             return Err(INTERNAL);
@@ -127,17 +128,37 @@ impl Message {
                 return Ok(Taken { spans: 0, bytes, wire_bytes, kept: None });
             }
         };
+        if is_compressed && !rules.keeps {
+            let Contents { spans, bytes } = open(whole, rules, opened)?;
+            return Ok(Taken { spans, bytes, wire_bytes, kept: None });
+        }
         let whole =
             if is_compressed { inflate(&whole, rules.recv_bytes_max).map_err(|_| INTERNAL)? } else { whole };
-        if whole.len() > rules.recv_bytes_max {
-            return Err(RESOURCE_EXHAUSTED);
-        }
-        let spans = match rules.count {
-            Count::Spans => count_spans(&whole).map_err(|_| INTERNAL)?,
-            Count::None => 0,
-        };
-        Ok(Taken { spans, bytes: whole.len(), wire_bytes, kept: rules.keeps.then_some(whole) })
+        let Contents { spans, bytes } = contents_of(&whole, rules)?;
+        Ok(Taken { spans, bytes, wire_bytes, kept: rules.keeps.then_some(whole) })
     }
+}
+
+fn contents_of(message: &[u8], rules: &Rules) -> Result<Contents, i32> {
+    if message.len() > rules.recv_bytes_max {
+        return Err(RESOURCE_EXHAUSTED);
+    }
+    let spans = match rules.count {
+        Count::Spans => count_spans(message).map_err(|_| INTERNAL)?,
+        Count::None => 0,
+    };
+    Ok(Contents { spans, bytes: message.len() })
+}
+
+/// What is in a compressed message that is not kept.
+fn open(compressed: Vec<u8>, rules: &Rules, opened: &mut Opened) -> Result<Contents, i32> {
+    if let Some(contents) = opened.find(&compressed) {
+        return Ok(contents);
+    }
+    let whole = inflate(&compressed, rules.recv_bytes_max).map_err(|_| INTERNAL)?;
+    let contents = contents_of(&whole, rules)?;
+    opened.note(compressed, contents);
+    Ok(contents)
 }
 
 /// Inflates at most one byte more than is allowed, which is enough to know that it is too much.
@@ -160,7 +181,24 @@ mod tests {
         for piece in body.chunks(333) {
             message.feed(piece, rules)?;
         }
-        message.finish(rules)
+        message.finish(rules, &mut Opened::default())
+    }
+
+    /// Guarantee: a compressed message that comes again is counted again, and a bad one is refused again.
+    #[test]
+    fn what_comes_again_counts_again() {
+        let mut opened = Opened::default();
+        let bad = grpc_message_compressed(&gzip(b"\x0a\x7f"));
+        let good = grpc_message_compressed(&gzip(&kube_like_bytes(3, 1)));
+        for _ in 0..3 {
+            let mut take = |body: &[u8]| {
+                let mut message = Message::new(Encoding::Gzip);
+                message.feed(body, &RULES).unwrap();
+                message.finish(&RULES, &mut opened)
+            };
+            assert_eq!(take(&good).unwrap().spans, 3);
+            assert_eq!(take(&bad), Err(INTERNAL));
+        }
     }
 
     /// Guarantee: plain or compressed, counted or kept, the figures are the same.

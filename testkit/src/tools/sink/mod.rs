@@ -23,6 +23,7 @@ mod answer;
 mod driver;
 mod ledger;
 mod message;
+mod opened;
 mod session;
 mod spans;
 

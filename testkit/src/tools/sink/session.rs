@@ -230,7 +230,8 @@ impl Session {
     /// The request has ended: counts it, and answers.
     fn finish(&mut self, place: usize, rules: &Rules, ledger: &mut Ledger) {
         let Stream { id, message, window, .. } = self.streams.remove(place);
-        let code = ledger.note(message.finish(rules));
+        let ended = message.finish(rules, &mut ledger.opened);
+        let code = ledger.note(ended);
         if code == 0 && (window < ANSWER_BYTES || self.window < ANSWER_BYTES) {
             self.waiting.push(Waiting { stream: id, window });
         } else {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::super::http2::frame::TABLE_BYTES;
-use super::super::http2::hpack::{NEWEST, Name, put_indexed, put_literal, put_table_size};
+use super::super::super::http2::frame::TABLE_BYTES;
+use super::super::super::http2::hpack::{NEWEST, Name, put_indexed, put_literal, put_table_size};
 use crate::raw::EXPORT_PATH;
 
 /// The header block of every request, as it is sent first, later, and to a peer that wants no dynamic table.
@@ -13,7 +13,7 @@ use crate::raw::EXPORT_PATH;
 /// One thing differs from grpc-go: its `grpc-timeout` is what is left of the deadline, mostly another value in each call. Here it is
 /// always the same, so that it is indexed after the first call.
 #[derive(Debug)]
-pub(super) struct RequestHead {
+pub(in crate::tools::load) struct RequestHead {
     first: Vec<u8>,
     later: Vec<u8>,
     unindexed: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct RequestHead {
 
 impl RequestHead {
     /// For requests to `authority` that may take `timeout`.
-    pub(super) fn new(authority: &str, timeout: Duration, gzip: bool) -> Self {
+    pub(in crate::tools::load) fn new(authority: &str, timeout: Duration, gzip: bool) -> Self {
         let timeout = grpc_timeout(timeout);
         let mut fields = vec![
             (Name::Index(4), EXPORT_PATH),
@@ -47,7 +47,7 @@ impl RequestHead {
     }
 
     /// Appends the block of a connection's call, which is its `first` or not, for a peer whose table has `table_bytes`.
-    pub(super) fn put(&self, out: &mut Vec<u8>, first: bool, table_bytes: u32) {
+    pub(in crate::tools::load) fn put(&self, out: &mut Vec<u8>, first: bool, table_bytes: u32) {
         if table_bytes < TABLE_BYTES {
             if first {
                 put_table_size(out, 0);
@@ -71,7 +71,7 @@ fn grpc_timeout(timeout: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::http2::hpack::Decoder;
+    use super::super::super::super::http2::hpack::Decoder;
     use super::*;
 
     fn decode(decoder: &mut Decoder, block: &[u8]) -> Vec<String> {
