@@ -13,7 +13,7 @@ pub const HTTP_ACCEPT: &str = "identity, gzip, zstd, zlib, deflate, snappy, x-sn
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("encoding {name:?} is not supported; use one of {known}")]
 pub struct Unsupported {
-    /// The name, cut to [`NAME_SAID_BYTES_MAX`]: it goes back to who said it.
+    /// The name, cut short: it goes back to who said it.
     pub name: String,
     /// [`GRPC_ACCEPT`] or [`HTTP_ACCEPT`].
     pub known: &'static str,
