@@ -114,14 +114,15 @@ def check_each_once(found, expected, where):
 
 
 def last_line(relayd):
-    """Figures of relayd's line at shutdown, for its one exporter: received, delivered, refused, dropped (spans)."""
+    """Figures of relayd's line at shutdown, of all its exporters together: received, delivered, refused, dropped (items)."""
     lines = [line for line in relayd.log().splitlines() if "shutdown complete" in line]
     if len(lines) != 1:
         raise Failed(f"relayd printed {len(lines)} lines 'shutdown complete' instead of one")
-    found = re.search(r"received (\d+) = delivered (\d+) \+ refused back (\d+) \+ dropped (\d+)", lines[0])
+    found = re.findall(r"received (\d+) = delivered (\d+) \+ refused back (\d+) \+ dropped (\d+)", lines[0])
     if not found:
         raise Failed(f"relayd's last line does not say what became of the spans: {lines[0]}")
-    figures = dict(zip(("received", "delivered", "refused", "dropped"), map(int, found.groups())))
+    sums = [sum(map(int, column)) for column in zip(*found)]
+    figures = dict(zip(("received", "delivered", "refused", "dropped"), sums))
     adds_up = figures["received"] == figures["delivered"] + figures["refused"] + figures["dropped"]
     if not adds_up or "NOT add up" in lines[0]:
         raise Failed(f"relayd's last line does not add up: {lines[0]}")
