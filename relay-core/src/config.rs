@@ -136,6 +136,9 @@ pub struct UpstreamConfig {
     pub name: String,
     /// Whose requests go there. Default traces.
     pub signal: Signal,
+    /// Upstreams with the same group have one share of the byte budget together: those of one exporter for several signals. Default
+    /// the name.
+    pub budget_group: String,
     /// When a batch is full.
     pub batch: BatchLimits,
     /// How long an open batch waits for more (`batch.timeout`). Zero sends as soon as a call may start; what arrives
@@ -200,8 +203,10 @@ impl UpstreamConfig {
     }
 
     fn new(name: impl Into<String>, destination: Destination) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            budget_group: name.clone(),
+            name,
             signal: Signal::Traces,
             batch: BatchLimits {
                 bytes_max: limits::UPSTREAM_MESSAGE_BYTES_MAX,

@@ -1,6 +1,6 @@
 //! The relay as an embedding service uses it: build, start, submit, read stats, drain.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -83,7 +83,7 @@ impl RelayBuilder {
         self
     }
 
-    /// Bound on held bytes of all upstreams together. Each upstream gets an equal share of it, so that one that is down
+    /// Bound on held bytes of all upstreams together. Each group of upstreams gets an equal share of it, so that one that is down
     /// cannot starve the others. Default [`limits::HELD_BYTES_MAX`], which a single very large request may exceed up to
     /// [`limits::HELD_BYTES_BURST_MAX`]; a bound that is set here has no such exception, and a request that is larger is
     /// refused whatever the receiver's limit.
@@ -190,11 +190,15 @@ fn make_upstreams(
     if let Some(twice) = configs.iter().find(|config| !names.insert(&config.name)) {
         return Err(StartError::DuplicateUpstream(twice.name.clone()));
     }
-    let Some(share) = budget.units_max().checked_div(configs.len()) else {
+    let groups: HashSet<&str> = configs.iter().map(|config| config.budget_group.as_str()).collect();
+    let Some(share) = budget.units_max().checked_div(groups.len()) else {
         return Err(StartError::NoUpstream);
     };
+    let shares: HashMap<&str, Arc<Budget>> =
+        groups.into_iter().map(|group| (group, Budget::child(&budget, share))).collect();
     let upstreams = configs.iter().map(|config| {
-        UpstreamShared::new(config.clone(), cores, &budget, share).map_err(|error| match error {
+        let share = shares.get(config.budget_group.as_str()).unwrap_or(&budget);
+        UpstreamShared::new(config.clone(), cores, share).map_err(|error| match error {
             UpstreamError::Template(error) => {
                 StartError::Header { upstream: config.name.clone(), message: error.to_string() }
             }

@@ -189,6 +189,29 @@ impl relay_core::config::BatchSink for Sink {
     }
 }
 
+/// The upstreams of one exporter hold together what it may hold: a signal does not make the share of the others smaller.
+#[test]
+fn signals_of_one_exporter_share_its_bytes() {
+    let collector = Collector::start(Script::always(Reply::NeverAnswer));
+    let mut builder = Relay::builder().receiver(ReceiverConfig::new("otlp", loopback())).cores(1);
+    for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
+        let name = signal.name().to_owned();
+        builder = builder.upstream(UpstreamConfig {
+            name,
+            signal,
+            budget_group: "otlp".into(),
+            ..upstream(collector.addr())
+        });
+    }
+    let relay = builder.held_bytes_max(300 << 10).start().unwrap();
+    let large = || RawCall::export(vec![grpc_message(&support::encoded(450, 1))]);
+    let answers = exchange(support::endpoint(&relay), vec![large()]);
+    assert_eq!(answers[0].as_ref().unwrap().grpc_status(), Some(0), "more than a third of the budget");
+    let refused = exchange(support::endpoint(&relay), vec![large().with_path(Signal::Logs.grpc_path())]);
+    assert_eq!(refused[0].as_ref().unwrap().grpc_status(), Some(14), "the traces hold most of it");
+    drain(relay, std::time::Duration::ZERO);
+}
+
 /// A signal without an upstream is not served; an upstream without the signal's service costs that signal alone.
 #[test]
 fn a_signal_that_nobody_takes_is_unimplemented() {

@@ -1,6 +1,7 @@
 //! From the configuration to what relay-core runs: one upstream for each pair of pipeline and exporter, one receiver for
 //! each receiver in use. Plain mapping: must never bind, connect or ask a name server about an upstream.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -128,6 +129,7 @@ pub(crate) fn make(
         gather_pause: config.gather_pause,
         notices: Vec::new(),
     };
+    let exporters = pairs(config).map(|(_, exporter)| &exporter.id).collect::<HashSet<_>>().len();
     for (pipeline, exporter) in pairs(config) {
         let name = upstream_name(config, pipeline, exporter);
         let mut upstream = match &exporter.kind {
@@ -144,6 +146,7 @@ pub(crate) fn make(
             }
         };
         upstream.signal = pipeline.signal;
+        upstream.budget_group.clone_from(&exporter.id);
         plan.about.push(About {
             exporter: exporter.id.clone(),
             processor: pipeline
@@ -153,9 +156,8 @@ pub(crate) fn make(
                 .map(|batch| batch.id.clone()),
             queue: upstream.queue,
             unopened: upstream.passthrough != Passthrough::Off,
-            // Every upstream gets an equal share (RelayBuilder::held_bytes_max).
-            held_bytes_max: plan.held_bytes_max.unwrap_or(core_limits::HELD_BYTES_MAX)
-                / pairs(config).count().max(1),
+            // Every exporter gets an equal share (RelayBuilder::held_bytes_max).
+            held_bytes_max: plan.held_bytes_max.unwrap_or(core_limits::HELD_BYTES_MAX) / exporters.max(1),
         });
         plan.upstreams.push(upstream);
     }

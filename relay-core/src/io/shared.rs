@@ -142,12 +142,11 @@ pub(crate) struct UpstreamShared {
 }
 
 impl UpstreamShared {
-    /// For `cores` cores; may hold `share` bytes of `budget`.
+    /// For `cores` cores; may hold what its `budget` allows, and its queue's own limit.
     pub(crate) fn new(
         config: UpstreamConfig,
         cores: usize,
         budget: &Arc<Budget>,
-        share: usize,
     ) -> Result<Arc<Self>, UpstreamError> {
         let unopened = config.passthrough != Passthrough::Off;
         let route = match &config.destination {
@@ -162,8 +161,8 @@ impl UpstreamShared {
         };
         let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
         let bytes_max = match config.queue {
-            QueueLimit::Bytes(bytes_max) => bytes_max.min(share),
-            _ => share,
+            QueueLimit::Bytes(bytes_max) => bytes_max.min(budget.units_max()),
+            _ => budget.units_max(),
         };
         let places = match config.queue {
             QueueLimit::Requests(max) => Some(Places { budget: Budget::new(max), in_items: false }),

@@ -124,7 +124,10 @@ fn pipelines_share_receivers_and_exporters() {
     assert_eq!(names, ["otlp@traces/a", "debug", "otlp@traces/b"]);
     let exporters: Vec<&str> = plan.about.iter().map(|about| about.exporter.as_str()).collect();
     assert_eq!(exporters, ["otlp", "debug", "otlp"]);
-    assert!(plan.about.iter().all(|about| about.held_bytes_max == core_limits::HELD_BYTES_MAX / 3));
+    assert!(
+        plan.about.iter().all(|about| about.held_bytes_max == core_limits::HELD_BYTES_MAX / 2),
+        "two exporters"
+    );
     assert_eq!(plan.receivers[0].upstreams, names);
     assert_eq!(plan.receivers[1].upstreams, ["otlp@traces/b"]);
     assert!(plan.receivers[1].listen.tcp().unwrap().ip().is_unspecified());
