@@ -214,14 +214,7 @@ fn otlp_upstream(
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
     upstream.destination = Destination::Grpc(grpc);
     upstream.passthrough = passthrough(otlp.passthrough);
-    Ok(match &otlp.queue {
-        // Without a queue the Collector answers when the upstream has.
-        None => {
-            upstream.wait_for_result = true;
-            batched(upstream, processor)
-        }
-        Some(queue) => queued(upstream, queue, processor, notices),
-    })
+    Ok(queued(upstream, otlp.queue.as_ref(), processor, notices))
 }
 
 fn passthrough(wanted: config::Passthrough) -> Passthrough {
@@ -234,10 +227,15 @@ fn passthrough(wanted: config::Passthrough) -> Passthrough {
 
 fn queued(
     mut upstream: UpstreamConfig,
-    queue: &SendingQueue,
+    queue: Option<&SendingQueue>,
     processor: Option<&Batch>,
     notices: &mut Vec<String>,
 ) -> UpstreamConfig {
+    let Some(queue) = queue else {
+        // Without a queue the Collector answers when the upstream has.
+        upstream.wait_for_result = true;
+        return batched(upstream, processor);
+    };
     upstream.calls_max = queue.num_consumers;
     upstream.wait_for_result = queue.wait_for_result;
     upstream.on_full = if queue.block_on_overflow { OnFull::Block } else { OnFull::Refuse };

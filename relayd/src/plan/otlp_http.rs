@@ -6,7 +6,7 @@ use relay_core::config::{
 };
 use relay_core::otlp::Signal;
 
-use super::{auth, batched, passthrough, queued, tls};
+use super::{auth, passthrough, queued, tls};
 use crate::config::{self, Batch, OtlpHttpExporter};
 use crate::limits::CALL_TIMEOUT_NONE;
 
@@ -47,14 +47,7 @@ pub(super) fn upstream(
     let mut upstream = UpstreamConfig::http(name, url);
     upstream.destination = Destination::Http(Box::new(http));
     upstream.passthrough = passthrough(otlp.passthrough);
-    Ok(match &otlp.queue {
-        // Without a queue the Collector answers when the upstream has.
-        None => {
-            upstream.wait_for_result = true;
-            batched(upstream, processor)
-        }
-        Some(queue) => queued(upstream, queue, processor, notices),
-    })
+    Ok(queued(upstream, otlp.queue.as_ref(), processor, notices))
 }
 
 fn compression_name(compression: config::Compression) -> &'static str {
