@@ -11,7 +11,8 @@
 //! | [`certificates`] | makes keys and certificates for runs with TLS |
 //! | [`compare`] | finds what a sink lost, invented or got twice |
 //!
-//! `load` and `sink` speak HTTP/2 through the few frames of `http2`, straight on epoll (`poll`); `replay` is on the h2 crate.
+//! `load` and `sink` speak HTTP/2 through the few frames of `http2`, `load` HTTP/1.1 besides, straight on epoll (`poll`); `replay` is on
+//! the h2 crate.
 
 pub mod certificates;
 mod client;
