@@ -214,6 +214,10 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is read of a connection to see which protocol it speaks, in bytes: the head of most requests.
 pub const HTTP_HEAD_READ_BYTES: usize = 1 << 10;
 
+/// What is read of an HTTP/1.1 connection at once, in bytes, and the longest head of a request. A piece of a body holds the buffer that it
+/// was read into, which is charged as [`RECEIVE_BLOCK_BYTES`]: a larger buffer would hold more than is counted.
+pub const HTTP_READ_BYTES_MAX: usize = 16 << 10;
+
 /// What is read of the body of a refused OTLP/HTTP request, in bytes, so that its connection can be used again.
 pub const HTTP_DISCARD_BYTES_MAX: usize = 256 << 10;
 

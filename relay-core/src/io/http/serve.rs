@@ -103,7 +103,7 @@ fn http1_builder(http: &HttpConfig) -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(http.head_timeout.max(Duration::from_millis(1)))
         .keep_alive(http.keep_alive)
-        .max_buf_size(limits::READ_BYTES);
+        .max_buf_size(limits::HTTP_READ_BYTES_MAX);
     builder
 }
 
