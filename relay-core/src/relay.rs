@@ -7,11 +7,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::Receipt;
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
+use crate::io::http::configured_headers;
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
@@ -166,13 +168,16 @@ impl RelayBuilder {
                 receiver: config.name.clone(),
                 message: error.to_string(),
             })?;
+            let answer_headers = config.http.as_ref().map_or(Ok(HeaderMap::new()), configured_headers);
+            let answer_headers = answer_headers
+                .map_err(|name| StartError::ResponseHeader { receiver: config.name.clone(), name })?;
             let (listener, address) = listener::bind(&config.listen).map_err(|error| StartError::Listen {
                 receiver: config.name.clone(),
                 address: config.listen.clone(),
                 error,
             })?;
             let counters = (0..cores).map(|_| Default::default()).collect();
-            bound.0.push(ReceiverShared { config, gate, address, tls, routes, counters });
+            bound.0.push(ReceiverShared { config, gate, address, tls, answer_headers, routes, counters });
             bound.1.push(listener);
         }
         Ok(bound)

@@ -129,6 +129,17 @@ fn a_refusal_says_whether_the_connection_goes_on() {
     assert_eq!(settled(&drain(relay, SOON)).delivered, 1);
 }
 
+/// A header for answers that is none is said at the start, without its value.
+#[test]
+fn a_bad_answer_header_is_an_error() {
+    let collector = Collector::start(Script::ok());
+    let headers = vec![("x-ok".into(), "1".into()), ("x bad".into(), "s3cret".into())];
+    let receiver = http_receiver(HttpConfig { response_headers: headers, ..HttpConfig::default() });
+    let error = Relay::builder().receiver(receiver).upstream(upstream(collector.addr())).start();
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("x bad") && !error.contains("s3cret"), "{error}");
+}
+
 /// Paths can be configured, and so can headers of answers.
 #[test]
 fn h01_paths_are_configurable() {

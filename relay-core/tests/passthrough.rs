@@ -150,3 +150,28 @@ fn what_is_held_is_bounded() {
     // The others were refused while they were read.
     assert!((1..=refused).contains(&stats.upstreams[0].enqueue_failed_unopened));
 }
+
+/// An unopened request that the upstream finds too large is dropped alone, and teaches nothing about requests that are opened.
+#[test]
+fn its_size_says_nothing_about_others() {
+    let too_large = "grpc: received message after decompression larger than max 4194304";
+    let script = Script::by_call(move |call, _| match call.header("grpc-encoding") {
+        Some(_) => Reply::status(Code::ResourceExhausted, too_large),
+        None => Reply::Ok,
+    });
+    let collector = Collector::start(script);
+    let relay = start([passing(&collector, Passthrough::Alone)]);
+    let member = packed(Compression::GZIP, 20_000, 1);
+    assert!(member.len() > 128 << 10);
+    send(&relay, vec![call(&member, "gzip")]);
+    while relay.stats().upstreams[0].unopened.dropped_total() == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let plain = encoded(2000, 1);
+    assert!(plain.len() > member.len() / 2);
+    send(&relay, vec![RawRequest::export(vec![grpc_message(&plain)])]);
+    let stats = drain(relay, SOON);
+    assert_eq!(settled(&stats).delivered, 2000);
+    assert_eq!(stats.upstreams[0].unopened.dropped_for(DropReason::ItemTooLarge), 1);
+    assert_eq!(collector.calls().len(), 2);
+}

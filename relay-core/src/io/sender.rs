@@ -154,7 +154,10 @@ impl Sender {
                     batch.drop_for(reason);
                 }
                 Decision::SplitTo(bytes_max) => {
-                    self.intake.upstream.bytes_max.fetch_min(bytes_max.max(1), Ordering::Relaxed);
+                    // What is still encoded says nothing about the size of what is not.
+                    if batch.encoding().is_none() {
+                        self.intake.upstream.bytes_max.fetch_min(bytes_max.max(1), Ordering::Relaxed);
+                    }
                     pending.extend(batch.split(bytes_max).into_iter().rev());
                 }
                 Decision::Bisect => match batch.bisect() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use http::HeaderMap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::auth::Gate;
@@ -64,6 +65,8 @@ pub(crate) struct ReceiverShared {
     pub(crate) gate: Option<Gate>,
     pub(crate) address: ListenAddress,
     pub(crate) tls: Option<TlsServer>,
+    /// Added to every answer over HTTP.
+    pub(crate) answer_headers: HeaderMap,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
     pub(crate) routes: [Vec<usize>; Signal::ALL.len()],
     /// One for each transport, on each core.

@@ -44,6 +44,16 @@ impl Signal {
         }
     }
 
+    /// The JSON name of the count in its `partial_success`.
+    pub const fn rejected_json_name(self) -> &'static str {
+        match self {
+            Self::Traces => "rejectedSpans",
+            Self::Metrics => "rejectedDataPoints",
+            Self::Logs => "rejectedLogRecords",
+            Self::Profiles => "rejectedProfiles",
+        }
+    }
+
     /// The request message of its service, as errors name it.
     pub const fn request(self) -> &'static str {
         match self {

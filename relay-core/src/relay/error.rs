@@ -22,6 +22,16 @@ pub enum StartError {
         /// Why; shows no credentials.
         message: String,
     },
+    /// A header that a receiver shall add to its answers is not valid HTTP.
+    #[error(
+        "receiver {receiver:?}: response header {name:?} is not a valid name or has a value that is not valid"
+    )]
+    ResponseHeader {
+        /// The receiver.
+        receiver: String,
+        /// The header; its value is not shown.
+        name: String,
+    },
     /// A receiver names an upstream that was not added.
     #[error("receiver {receiver:?} names upstream {upstream:?}, which does not exist")]
     UnknownUpstream {

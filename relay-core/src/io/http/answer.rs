@@ -8,7 +8,8 @@ use http_body_util::Full;
 use prost::Message as _;
 
 use super::super::call::Rejection;
-use super::head::{Format, supported};
+use super::format::Format;
+use super::head::supported;
 use crate::config::HttpConfig;
 use crate::grpc::{Code, ExportResponse, Status, status_bytes};
 use crate::limits::REFUSED_RETRY_DELAY;
@@ -36,15 +37,9 @@ pub(super) fn partial_success(
         Format::Protobuf => answer.encode_to_vec(),
         Format::Json => {
             let partial = answer.partial_success.clone().unwrap_or_default();
-            let rejected = match signal {
-                Signal::Traces => "rejectedSpans",
-                Signal::Metrics => "rejectedDataPoints",
-                Signal::Logs => "rejectedLogRecords",
-                Signal::Profiles => "rejectedProfiles",
-            };
             // 64-bit integers are decimal strings in JSON (OTLP, "JSON Protobuf Encoding").
             let count = partial.rejected_items.to_string();
-            let said = serde_json::json!({ rejected: count, "errorMessage": partial.error_message });
+            let said = serde_json::json!({ signal.rejected_json_name(): count, "errorMessage": partial.error_message });
             serde_json::json!({ "partialSuccess": said }).to_string().into_bytes()
         }
     };
@@ -79,14 +74,18 @@ pub(super) fn refusal(
     response
 }
 
-/// Headers that the configuration adds to every answer.
-pub(super) fn add_headers(http: &HttpConfig, headers: &mut HeaderMap) {
+/// The headers that the configuration adds to every answer.
+///
+/// # Errors
+/// The name of the first that is no header of HTTP.
+pub(crate) fn configured_headers(http: &HttpConfig) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
     for (name, value) in &http.response_headers {
-        let (name, value) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.insert(name, value);
-        }
+        let parsed = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value.as_str()).ok());
+        let (parsed, value) = parsed.ok_or_else(|| name.clone())?;
+        headers.insert(parsed, value);
     }
+    Ok(headers)
 }
 
 /// The HTTP status of a refusal ("OTLP/HTTP Response", "Failures").

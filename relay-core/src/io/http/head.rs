@@ -2,49 +2,18 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 
 use super::super::auth::{Gate, Verifying};
 use super::super::call::Rejection;
 use super::super::shared::ReceiverShared;
+use super::format::Format;
 use crate::config::HttpConfig;
 use crate::encoding::{Encoding, HTTP_ACCEPT};
 use crate::grpc::Code;
 use crate::otlp::Signal;
 use crate::stats::RejectReason;
-
-/// The encoding of a request's message, and of the answer to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    /// `application/x-protobuf`.
-    Protobuf,
-    /// `application/json`.
-    Json,
-}
-
-impl Format {
-    pub(super) fn content_type(self) -> &'static str {
-        match self {
-            Self::Protobuf => "application/x-protobuf",
-            Self::Json => "application/json",
-        }
-    }
-
-    /// What a `Content-Type` says, whatever its parameters; `None` for any other type.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        [Self::Protobuf, Self::Json]
-            .into_iter()
-            .find(|format| essence.eq_ignore_ascii_case(format.content_type()))
-    }
-
-    /// The format of an answer to whoever has sent these headers: JSON, which a person can read, where they name none.
-    pub(super) fn of_answer(headers: &HeaderMap) -> Self {
-        Self::of(headers).unwrap_or(Self::Json)
-    }
-}
 
 /// A request whose body may come.
 #[derive(Debug)]

@@ -8,9 +8,12 @@
 mod answer;
 mod body;
 mod cors;
+mod format;
 mod head;
 mod prefixed;
 mod request;
 mod serve;
 
+pub(crate) use answer::configured_headers;
+pub(crate) use format::Format;
 pub(crate) use serve::{OnThisCore, Preface, serve, sniff};

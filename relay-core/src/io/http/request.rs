@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::super::auth::Gate;
 use super::super::call::{Rejection, inflated};
-use super::super::calls::{AwaitedResult, not_delivered};
+use super::super::calls::{AwaitedResult, memory_full, not_delivered};
 use super::super::clock;
 use super::super::core::{Core, Offered};
 use super::super::inbound::Inbound;
@@ -19,7 +19,8 @@ use super::super::{gather, transcode};
 use super::answer::{self, AnswerBody};
 use super::body::{self, Body};
 use super::cors;
-use super::head::{self, Format, Head};
+use super::format::Format;
+use super::head::{self, Head};
 use crate::batch::{Settled, Unopened};
 use crate::config::HttpConfig;
 use crate::grpc::ExportResponse;
@@ -67,7 +68,10 @@ pub(super) async fn answer(
     if let Some(cors) = &http.cors {
         cors::allow(cors, &parts.headers, response.headers_mut());
     }
-    answer::add_headers(http, response.headers_mut());
+    if let Some(shared) = core.receiver(receiver) {
+        let configured = shared.answer_headers.iter();
+        response.headers_mut().extend(configured.map(|(name, value)| (name.clone(), value.clone())));
+    }
     Ok(response)
 }
 
@@ -91,7 +95,7 @@ async fn take(
     parts: &http::request::Parts,
     (incoming, rest): (Incoming, &mut Rest),
 ) -> Result<Accepted, Rejection> {
-    let Some(shared) = core.receiver(receiver) else { return Err(super::super::calls::memory_full()) };
+    let Some(shared) = core.receiver(receiver) else { return Err(memory_full()) };
     let mut head = match head::judge(shared, http, parts) {
         Ok(head) => head,
         Err(rejection) => {
@@ -111,6 +115,8 @@ async fn take(
     *rest = Rest::Read;
     let request = match head.encoding {
         Some(encoding) if head.format == Format::Protobuf && core.passes(receiver, head.signal, encoding) => {
+            // What follows is charged where it is queued.
+            drop(body.charge);
             Inbound::Unopened(Unopened { signal: head.signal, encoding, bytes: body.bytes })
         }
         _ => decode(core, head, body, bytes_max).await?,

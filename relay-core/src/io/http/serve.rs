@@ -60,8 +60,8 @@ where
         counters.connections.add(1);
     }
     let Some(shared) = core.receiver(receiver) else { return };
-    let Some(http) = shared.config.http.clone() else { return };
-    let streams_max = shared.config.streams_max;
+    let Some(http) = &shared.config.http else { return };
+    let (http1, http2_builder) = (http1_builder(http), http2_builder(shared.config.streams_max));
     let (http2, first) = match preface {
         Preface::Http2(first) => (true, first),
         Preface::Http1(first) => (false, first),
@@ -70,10 +70,10 @@ where
     let drain = draining(Rc::clone(&core));
     let service = service_fn(move |asked| request::answer(Rc::clone(&core), receiver, asked));
     let served = if http2 {
-        let connection = http2_builder(streams_max).serve_connection(io, service);
+        let connection = http2_builder.serve_connection(io, service);
         until_drained(connection, drain, |connection| connection.graceful_shutdown()).await
     } else {
-        let connection = http1_builder(&http).serve_connection(io, service);
+        let connection = http1.serve_connection(io, service);
         until_drained(connection, drain, |connection| connection.graceful_shutdown()).await
     };
     if let Err(error) = served {

@@ -3,15 +3,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, Response};
+use http::Response;
+use http::header::{LOCATION, RETRY_AFTER};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::super::clock;
+use super::super::http::Format;
 use crate::grpc::{Code, ExportResponse, PartialSuccess, Status, status_message};
 use crate::limits::{UPSTREAM_RESPONSE_BYTES_MAX, UPSTREAM_WORDS_CHARS_MAX};
+use crate::otlp::Signal;
 use crate::upstream::Outcome;
 
 /// Reads an answer. Takes as long as the upstream does: the caller bounds it.
@@ -54,36 +56,14 @@ pub(super) async fn outcome(response: Response<Incoming>) -> Outcome {
     Outcome::HttpRefused { status: status.as_u16(), message, retry_after }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Protobuf,
-    Json,
-    Other,
-}
-
-impl Format {
-    fn of(headers: &HeaderMap) -> Self {
-        let value = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        if kind.eq_ignore_ascii_case(b"application/x-protobuf") {
-            Self::Protobuf
-        } else if kind.eq_ignore_ascii_case(b"application/json") {
-            Self::Json
-        } else {
-            Self::Other
-        }
-    }
-}
-
 /// `partial_success` of a response message; a body that cannot be read says nothing about it, and the status stands.
-fn partial_success(format: Format, body: &[u8]) -> Option<PartialSuccess> {
+fn partial_success(format: Option<Format>, body: &[u8]) -> Option<PartialSuccess> {
     match format {
-        Format::Protobuf => <ExportResponse as prost::Message>::decode(body).ok()?.partial_success,
-        Format::Json => {
+        Some(Format::Protobuf) => <ExportResponse as prost::Message>::decode(body).ok()?.partial_success,
+        Some(Format::Json) => {
             let response: Value = serde_json::from_slice(body).ok()?;
             let partial = response.get("partialSuccess")?;
-            let names = ["rejectedSpans", "rejectedDataPoints", "rejectedLogRecords", "rejectedProfiles"];
-            let rejected = names.iter().find_map(|name| partial.get(name));
+            let rejected = Signal::ALL.iter().find_map(|signal| partial.get(signal.rejected_json_name()));
             // 64-bit numbers are strings in JSON, and numbers are taken (OTLP 1.11, "JSON Protobuf Encoding").
             let rejected = rejected.and_then(|number| {
                 number.as_i64().or_else(|| number.as_str().and_then(|text| text.parse().ok()))
@@ -94,18 +74,18 @@ fn partial_success(format: Format, body: &[u8]) -> Option<PartialSuccess> {
                 error_message: message.unwrap_or_default().to_owned(),
             })
         }
-        Format::Other => None,
+        None => None,
     }
 }
 
 /// What a refusal says: the message of its `google.rpc.Status`, or its text.
-fn words(format: Format, body: &[u8]) -> String {
+fn words(format: Option<Format>, body: &[u8]) -> String {
     let said = match format {
-        Format::Protobuf => status_message(body),
-        Format::Json => serde_json::from_slice(body)
+        Some(Format::Protobuf) => status_message(body),
+        Some(Format::Json) => serde_json::from_slice(body)
             .ok()
             .and_then(|status: Value| status.get("message").and_then(Value::as_str).map(str::to_owned)),
-        Format::Other => None,
+        None => None,
     };
     shortened(&said.unwrap_or_else(|| {
         // Four bytes of a character at the most.
@@ -166,17 +146,14 @@ mod tests {
     #[test]
     fn refusals_are_read_in_every_form() {
         let status = status_bytes(&Status::new(Code::INVALID_ARGUMENT, "bad span"));
-        assert_eq!(words(Format::Protobuf, &status), "bad span");
-        assert_eq!(words(Format::Json, br#"{"code":3,"message":"bad span"}"#), "bad span");
-        assert_eq!(words(Format::Json, b"not json"), "not json");
-        assert_eq!(
-            words(Format::Other, b"<html>\r\n  <b>502</b>\x00 Bad Gateway\n"),
-            "<html> <b>502</b> Bad Gateway"
-        );
-        assert_eq!(words(Format::Other, b"a\xffb"), "a\u{fffd}b");
-        let long = words(Format::Other, "ü".repeat(100_000).as_bytes());
+        assert_eq!(words(Some(Format::Protobuf), &status), "bad span");
+        assert_eq!(words(Some(Format::Json), br#"{"code":3,"message":"bad span"}"#), "bad span");
+        assert_eq!(words(Some(Format::Json), b"not json"), "not json");
+        assert_eq!(words(None, b"<html>\r\n  <b>502</b>\x00 Bad Gateway\n"), "<html> <b>502</b> Bad Gateway");
+        assert_eq!(words(None, b"a\xffb"), "a\u{fffd}b");
+        let long = words(None, "ü".repeat(100_000).as_bytes());
         assert_eq!(long.chars().count(), UPSTREAM_WORDS_CHARS_MAX + 3);
-        assert_eq!(words(Format::Protobuf, b""), "");
+        assert_eq!(words(Some(Format::Protobuf), b""), "");
     }
 
     #[test]
@@ -184,28 +161,16 @@ mod tests {
         let read = |format, body: &[u8]| {
             partial_success(format, body).map(|partial| (partial.rejected_items, partial.error_message))
         };
-        assert_eq!(read(Format::Protobuf, b"\x0a\x05\x08\x03\x12\x01q"), Some((3, "q".to_owned())));
-        assert_eq!(read(Format::Protobuf, b""), None);
-        assert_eq!(read(Format::Protobuf, b"\xff"), None);
+        assert_eq!(read(Some(Format::Protobuf), b"\x0a\x05\x08\x03\x12\x01q"), Some((3, "q".to_owned())));
+        assert_eq!(read(Some(Format::Protobuf), b""), None);
+        assert_eq!(read(Some(Format::Protobuf), b"\xff"), None);
         let quoted = br#"{"partialSuccess":{"rejectedDataPoints":"3","errorMessage":"q"}}"#;
-        assert_eq!(read(Format::Json, quoted), Some((3, "q".to_owned())));
+        assert_eq!(read(Some(Format::Json), quoted), Some((3, "q".to_owned())));
         assert_eq!(
-            read(Format::Json, br#"{"partialSuccess":{"rejectedSpans":3}}"#),
+            read(Some(Format::Json), br#"{"partialSuccess":{"rejectedSpans":3}}"#),
             Some((3, String::new()))
         );
-        assert_eq!(read(Format::Json, b"{}"), None);
-        assert_eq!(read(Format::Other, quoted), None);
-    }
-
-    #[test]
-    fn content_types_may_have_parameters() {
-        let format = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(value));
-            Format::of(&headers)
-        };
-        assert_eq!(format("Application/JSON; charset=utf-8"), Format::Json);
-        assert_eq!(format("application/x-protobuf"), Format::Protobuf);
-        assert_eq!((format("text/html"), Format::of(&HeaderMap::new())), (Format::Other, Format::Other));
+        assert_eq!(read(Some(Format::Json), b"{}"), None);
+        assert_eq!(read(None, quoted), None);
     }
 }
