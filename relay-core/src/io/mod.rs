@@ -24,6 +24,7 @@ pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod log_limit;
 pub(crate) mod reply;
+mod route;
 pub(crate) mod sender;
 pub(crate) mod shared;
 pub(crate) mod socket;

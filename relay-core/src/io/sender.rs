@@ -3,24 +3,20 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
-use super::channel::Channel;
 use super::clock::{self, Dice};
-use super::export::{Template, export};
-use super::http_export::HttpChannel;
 use super::intake::Intake;
 use super::log_limit::LogLimit;
-use super::shared::RouteConfig;
+use super::route::Route;
 use crate::batch::{Batch, DropReason, Encoding, Rope};
-use crate::config::{BatchSink, Compression};
+use crate::config::Compression;
 use crate::encoding::deflate;
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
-use crate::upstream::{Decision, Isolation, Outcome, Retry, RetryPolicy, Verdict};
+use crate::upstream::{Decision, Isolation, Outcome, Retry, Verdict};
 
 /// How far a core's drain has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +33,6 @@ pub(crate) enum Phase {
 pub(crate) struct Sender {
     pub(crate) intake: Rc<Intake>,
     route: Route,
-    retry: RetryPolicy,
-    attempt_timeout: Duration,
     calls: Cell<usize>,
     calls_max: usize,
     call_ended: Notify,
@@ -50,12 +44,6 @@ pub(crate) struct Sender {
     about: usize,
 }
 
-enum Route {
-    Grpc(Rc<Channel>, Template),
-    Http(Box<HttpChannel>),
-    Sink(Arc<dyn BatchSink>),
-}
-
 impl Sender {
     pub(crate) fn new(
         (about, intake): (usize, Rc<Intake>),
@@ -63,33 +51,13 @@ impl Sender {
         phase: watch::Receiver<Phase>,
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Rc<Self> {
-        let mut calls_max = intake.upstream.config.calls_max;
-        let (route, retry, attempt_timeout) = match &intake.upstream.route {
-            RouteConfig::Grpc(grpc) => {
-                let (grpc, template) = &**grpc;
-                let (upstream, counters) = (Arc::clone(&intake.upstream), Arc::clone(&intake.counters));
-                let shared = (Rc::clone(&log), Rc::clone(&dice));
-                let channel = Channel::new(grpc.endpoint.clone(), (about, upstream), counters, shared);
-                (Route::Grpc(channel, template.clone()), grpc.retry, grpc.timeout)
-            }
-            RouteConfig::Http(http) => {
-                let (http, template) = &**http;
-                // A connection carries one call, so a bound on one is a bound on the other; where HTTP/2 is agreed on, one is enough.
-                calls_max = calls_max.min(http.connections.connections_max.unwrap_or(usize::MAX));
-                let (upstream, counters) = (Arc::clone(&intake.upstream), Arc::clone(&intake.counters));
-                let channel =
-                    HttpChannel::new((http, template), (about, upstream), counters, Rc::clone(&log));
-                (Route::Http(Box::new(channel)), http.retry, http.timeout)
-            }
-            RouteConfig::Sink(sink) => (Route::Sink(Arc::clone(sink)), RetryPolicy::default(), Duration::MAX),
-        };
+        let (log_of_route, dice_of_route) = (Rc::clone(&log), Rc::clone(&dice));
+        let route = Route::new((about, &intake), (log_of_route, dice_of_route));
         Rc::new(Self {
+            calls: Cell::new(0),
+            calls_max: route.calls_max(intake.upstream.config.calls_max).div_ceil(cores).max(1),
             intake,
             route,
-            retry,
-            attempt_timeout,
-            calls: Cell::new(0),
-            calls_max: calls_max.div_ceil(cores).max(1),
             call_ended: Notify::new(),
             hold_until: Cell::new(None),
             phase,
@@ -176,8 +144,8 @@ impl Sender {
         let mut over = std::pin::pin!(async move {
             phase.wait_for(|phase| *phase == Phase::Over).await.ok();
         });
-        let mut retry = Retry::new(&self.retry, clock::now());
-        let give_up_at = self.retry.max_elapsed_time.map(|max| clock::now() + max);
+        let mut retry = Retry::new(self.route.retry(), clock::now());
+        let give_up_at = self.route.retry().max_elapsed_time.map(|max| clock::now() + max);
         let Ok((message, encoding)) = self.message(batch) else {
             return (Decision::Drop(DropReason::Aborted), String::new());
         };
@@ -190,7 +158,7 @@ impl Sender {
             self.log_outcome(&outcome, batch);
             let size = (batch.rope().len(), batch.parts().len());
             let (now, random) = (clock::now(), self.dice.roll());
-            let decision = isolation.decide(&outcome, size, &mut retry, &self.retry, now, random);
+            let decision = isolation.decide(&outcome, size, &mut retry, self.route.retry(), now, random);
             let Decision::RetryAt { at, throttled } = decision else {
                 let said = match outcome {
                     Outcome::Accepted { message, .. } => message,
@@ -233,51 +201,13 @@ impl Sender {
         while let Some(until) = self.hold_until.get().filter(|until| *until > clock::now()) {
             self.wait_until(until).await;
         }
-        let give_up_at =
-            if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
-        match &self.route {
-            Route::Grpc(channel, template) => {
-                self.attempt_grpc((channel, template), message, give_up_at).await
-            }
-            Route::Http(channel) => channel.export(message, self.attempt_timeout, give_up_at).await,
-            Route::Sink(sink) => sink.deliver(batch),
-        }
-    }
-
-    async fn attempt_grpc(
-        &self,
-        (channel, template): (&Rc<Channel>, &Template),
-        message: (&Rope, Option<Encoding>),
-        give_up_at: Option<Instant>,
-    ) -> Outcome {
-        let Some((link, generation)) = channel.ready(give_up_at).await else {
-            return Outcome::Lost { cause: "no connection to the upstream".to_owned() };
-        };
-        let answers = channel.answers();
-        match tokio::time::timeout(self.attempt_timeout, export(&link, template, message)).await {
-            Ok(outcome) => {
-                if !matches!(outcome, Outcome::Lost { .. }) {
-                    channel.answered();
-                }
-                outcome
-            }
-            Err(_) => {
-                if channel.answers() == answers {
-                    channel.leave(generation);
-                }
-                Outcome::Lost { cause: format!("no answer within {:?}", self.attempt_timeout) }
-            }
-        }
+        self.route.attempt(batch, message, give_up_at).await
     }
 
     /// The bytes to send and how they are encoded: the batch's own, or their compressed form, made once for all attempts.
     fn message(&self, batch: &Batch) -> std::io::Result<(Rope, Option<Encoding>)> {
-        let compression = match &self.route {
-            _ if batch.encoding().is_some() => Compression::None,
-            Route::Grpc(_, template) => template.compression,
-            Route::Http(channel) => channel.compression(),
-            Route::Sink(_) => Compression::None,
-        };
+        let compression =
+            if batch.encoding().is_some() { Compression::None } else { self.route.compression() };
         match Encoding::of(compression) {
             None => Ok((batch.rope().clone(), batch.encoding())),
             encoding => Ok((Rope::new(vec![deflate(compression, batch.rope())?]), encoding)),
@@ -310,8 +240,7 @@ impl Sender {
         if !self.intake.upstream.said_unimplemented.swap(true, Ordering::Relaxed) {
             let (exporter, signal) = (&self.intake.upstream.config.name, batch.signal());
             // A wrong path is answered with the same status.
-            let or_url =
-                if matches!(self.route, Route::Http(_)) { "Correct the endpoint, or take" } else { "Take" };
+            let or_url = if self.route.has_path() { "Correct the endpoint, or take" } else { "Take" };
             tracing::error!(
                 exporter,
                 "upstream does not take {}: {text}; all {} for it are dropped and counted. {or_url} the exporter out of the {} \
