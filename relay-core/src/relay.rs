@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 use crate::batch::Receipt;
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
+use crate::io::core_thread::{self, CoreThread};
 use crate::io::http::configured_headers;
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
-use crate::io::{affinity, clock, core, listener};
+use crate::io::{affinity, clock, listener};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
 use crate::queue::Budget;
@@ -138,13 +138,7 @@ impl RelayBuilder {
         let mut listeners = Some(listeners);
         for (number, inbox) in core_inboxes.into_iter().enumerate() {
             let (shared, listeners) = (Arc::clone(&handle.shared), listeners.take().unwrap_or_default());
-            let pin = pins.get(number).copied();
-            let thread = std::thread::Builder::new().name(format!("relay-core-{number}")).spawn(move || {
-                if let Some(cpu) = pin {
-                    affinity::pin(cpu);
-                }
-                core::run(number, shared, inbox, listeners);
-            });
+            let thread = core_thread::start(number, pins.get(number).copied(), shared, inbox, listeners);
             // Threads that run already stop when the handle is dropped.
             handle.threads.push(thread.map_err(StartError::Thread)?);
         }
@@ -239,7 +233,7 @@ fn routes(receiver: &ReceiverConfig, upstreams: &[UpstreamConfig]) -> Result<Rou
 #[derive(Debug)]
 pub struct RelayHandle {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<CoreThread>,
 }
 
 impl RelayHandle {

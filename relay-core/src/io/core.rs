@@ -1,4 +1,4 @@
-//! One core: its thread, its runtime, and what its tasks share. Everything here belongs to that thread alone.
+//! One core: its tasks, and what they share. Everything here belongs to its thread alone.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 
 use super::call::Rejection;
 use super::clock::{self, Dice};
@@ -18,7 +18,7 @@ use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
 use super::socket::{DetachedSocket, Socket};
-use super::{gather, incoming, listener};
+use super::{incoming, listener};
 use crate::batch::Encoding;
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
@@ -54,31 +54,7 @@ pub(crate) enum Offered {
 }
 
 /// Runs a core until it has drained. `listeners` are for the core that accepts.
-pub(crate) fn run(
-    number: usize,
-    shared: Arc<Shared>,
-    inbox: mpsc::Receiver<Command>,
-    listeners: Vec<listener::Listener>,
-) {
-    gather::begin(shared.gather_pause);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .on_thread_park(gather::before_wait)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            // The handle notices: its drain finds the inbox closed.
-            tracing::error!(core = number, %error, "cannot start the runtime of a core");
-            return;
-        }
-    };
-    LocalSet::new().block_on(&runtime, work(number, shared, inbox, listeners));
-    // A name that is being resolved, or a file on a disk that hangs, must not hold the end up: their threads are left alone.
-    runtime.shutdown_background();
-}
-
-async fn work(
+pub(crate) async fn work(
     number: usize,
     shared: Arc<Shared>,
     mut inbox: mpsc::Receiver<Command>,

@@ -1,18 +1,25 @@
 //! Listening: binds a receiver's address, accepts, and hands each connection to the core with the fewest.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+#[cfg(not(feature = "simulation"))]
+use std::net::SocketAddr;
+#[cfg(not(feature = "simulation"))]
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, SockAddr, Type};
+#[cfg(not(feature = "simulation"))]
+use tokio::net::TcpListener as AcceptingTcp;
 
 use super::core::Core;
 use super::sender::Phase;
 use super::shared::Command;
+#[cfg(feature = "simulation")]
+use super::simulation::{TcpListener, TcpListener as AcceptingTcp, bind_tcp};
 use super::socket::{Socket, abstract_path};
 use crate::config::ListenAddress;
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTIONS_MAX};
@@ -68,8 +75,10 @@ pub(crate) fn bind(address: &ListenAddress) -> io::Result<(Listener, ListenAddre
     }
 }
 
+#[cfg(not(feature = "simulation"))]
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let protocol = Some(socket2::Protocol::TCP);
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, protocol)?;
     socket.set_reuse_address(true)?;
     // A successor process may bind while this one drains, so that no sender meets a closed port.
     #[cfg(unix)]
@@ -109,7 +118,7 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
 
 /// A listener on the runtime of the core that accepts.
 enum Accepting {
-    Tcp(tokio::net::TcpListener),
+    Tcp(AcceptingTcp),
     Unix(
         tokio::net::UnixListener,
         #[expect(dead_code, reason = "removes the file when it is dropped")] Option<SocketFile>,
@@ -119,7 +128,7 @@ enum Accepting {
 impl Accepting {
     fn new(listener: Listener) -> io::Result<Self> {
         match listener {
-            Listener::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Self::Tcp),
+            Listener::Tcp(listener) => AcceptingTcp::from_std(listener).map(Self::Tcp),
             Listener::Unix(listener, file) => {
                 tokio::net::UnixListener::from_std(listener).map(|listener| Self::Unix(listener, file))
             }

@@ -12,6 +12,7 @@ pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
+pub(crate) mod core_thread;
 pub mod encoding;
 pub(crate) mod export;
 pub(crate) mod gather;
@@ -27,6 +28,8 @@ pub(crate) mod reply;
 mod route;
 pub(crate) mod sender;
 pub(crate) mod shared;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod transcode;
