@@ -51,4 +51,6 @@ pub mod stats;
 #[cfg(feature = "io")]
 pub use io::encoding;
 #[cfg(feature = "io")]
+pub use io::listening::ListeningSocket;
+#[cfg(feature = "io")]
 pub use relay::{Relay, RelayBuilder, RelayHandle, StartError, StatsReader, SubmitError};
