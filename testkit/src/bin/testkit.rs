@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use testkit::tools::{certificates, compare, load, numbered, probe, replay, sink, tally, tcp_relay};
+use testkit::tools::{certificates, compare, dns, load, numbered, probe, replay, sink, tally, tcp_relay};
 
 /// Sends, receives and compares traces, to test a relay with.
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ enum Command {
     Probe(probe::Args),
     /// Carry bytes between TCP connections.
     TcpRelay(tcp_relay::Args),
+    /// Answer DNS queries from a file, which may change, until SIGTERM.
+    Dns(dns::Args),
     /// Make keys and certificates that are valid for a day, and some that are not.
     Certificates(certificates::Args),
     /// Compare what was sent with what arrived, span by span; exit 1 if spans are missing or extra.
@@ -67,6 +69,7 @@ fn run(command: Command) -> io::Result<(serde_json::Value, bool)> {
         Command::Tally(args) => tally::run(&args),
         Command::Probe(args) => runtime.block_on(probe::run(&args)),
         Command::TcpRelay(args) => runtime.block_on(tcp_relay::run(&args)),
+        Command::Dns(args) => runtime.block_on(dns::run(&args)),
         Command::Certificates(args) => certificates::run(&args),
         Command::Compare(args) => compare::run(&args),
     }
