@@ -1,7 +1,7 @@
 """What stands around the agent: numbered load before it, Collectors and what counts behind them; and the agent itself, which is relayd or
 the Collector on the same files.
 
-Must never give the two agents different configurations.
+Must never give the two agents different configurations, but for keys that relayd alone has, which a scenario then names.
 """
 
 import os
@@ -13,8 +13,8 @@ from process import Failed, free_port, wait_until
 from stage import AGENT_CONFIG, end_sink, local, prometheus_on, to_upstream
 from observe import get
 
-PROGRAMS = {"relayd": "relayd", "collector": "otelcol"}
-AGENTS = {"relayd": "relayd", "collector": "Collector v0.161"}
+# The name of an agent's program, and what it is called in tables.
+AGENTS = {"relayd": "relayd", "otelcol": "Collector v0.161"}
 # An upstream that passes on before it answers: what it has answered for is not lost with it.
 PASS_THROUGH = {"sending_queue": {"enabled": False}, "retry_on_failure": {"enabled": False}}
 # Of the agent, so that retries are seen within a scenario's time; the other keys stay the defaults.
@@ -28,7 +28,7 @@ STOP_SECONDS = 40
 class Upstream:
     """A Collector on `host` and a sink of its own behind it, which keeps every message it passed on."""
 
-    def __init__(self, stage, name, host="127.0.0.1", port=None, server=None, processors=None, exporter=PASS_THROUGH):
+    def __init__(self, stage, name, host="127.0.0.1", port=None, server=None, processors=None, exporter=PASS_THROUGH, extensions=None):
         self.stage, self.name, self.host, self.port = stage, name, host, port or free_port()
         self.dump = stage.path(f"{name}.messages")
         self.sink = stage.sink(f"{name}-sink", self.dump)
@@ -41,7 +41,9 @@ class Upstream:
             "receivers": {"otlp": {"protocols": {"grpc": endpoint}}},
             "processors": processors,
             "exporters": exporters,
+            "extensions": extensions or {},
             "service": {
+                "extensions": list(extensions or {}),
                 # Detailed: calls are counted by status.
                 "telemetry": {
                     "metrics": {"level": "detailed", **prometheus_on(self.metrics_port)["metrics"]},
@@ -105,7 +107,7 @@ def agent_files(stage, ports, exporters, memory_mib=256, batch=None, name="agent
 
 def start_agent(stage, ports, files, name="agent", wait=True):
     """relayd or the Collector, as the stage says, and healthy; without `wait` at once."""
-    started = stage.start(name, PROGRAMS[stage.agent], *files)
+    started = stage.start(name, stage.agent, *files)
     started.ports = ports
     if wait:
         started.wait_listening(ports.grpc)

@@ -26,7 +26,7 @@ class Figures:
 
     def cells(self):
         counts = (self.acknowledged, self.lost, self.twice, self.refused, self.slowest_ms)
-        figures = ["-" if figure is None else f"{figure:,.0f}".replace(",", "\u00a0") for figure in counts]
+        figures = ["-" if figure is None else f"{figure:.0f}" for figure in counts]
         return [self.scenario, self.agent, *figures, self.besides]
 
 

@@ -1,4 +1,4 @@
-"""Runs a scenario with both agents, keeps the figures of all that ran, and shows them.
+"""Runs a scenario, in its long form with both agents, keeps the figures of all that ran, and shows them.
 
 Must never let the Collector's figures fail a run, nor hide that it could not be run.
 """
@@ -23,6 +23,8 @@ SCENARIOS = {
     "members": members.run,
     "too-large": limited.too_large,
     "refusing": limited.refusing,
+    "exhausted": limited.exhausted,
+    "exhausted-opted-in": limited.opted_in,
     "poison": poisoned.run,
     "restart-overlapping": restarted.overlapping,
     "restart-in-turn": restarted.one_after_the_other,
@@ -45,16 +47,16 @@ class Runs:
 
     def _both(self, name, scenario, stage):
         full = any(word in f"{PREFIX}{name}" for word in self.full)
-        found = [self._one(scenario, stage, agent, full) for agent in AGENTS]
+        found = [self._one(scenario, stage, agent, full) for agent in (AGENTS if full else [stage.agent])]
         self.found += found
         self.ran_full |= {name} if full else set()
-        ours, theirs = found
-        row = Row(ours.scenario, ours.acknowledged, ours.acknowledged, None, None)
-        if ours.acknowledged is not None:
-            row.seen = ours.acknowledged - ours.lost
-        row.verdict = f"ok: lost {ours.lost}, twice {ours.twice}; Collector: {_in_short(theirs)}"
-        if ours.wrong:
-            row.verdict, row.failed = f"FAILED: {'; '.join(ours.wrong)}"[:250], True
+        first, *others = found
+        row = Row(first.scenario, first.acknowledged, first.acknowledged)
+        if first.acknowledged is not None:
+            row.seen = first.acknowledged - first.lost
+        row.verdict = f"ok: {'; '.join(map(_in_short, [first, *others]))}"
+        if first.wrong and first.agent == AGENTS["relayd"]:
+            row.verdict, row.failed = f"FAILED: {'; '.join(first.wrong)}"[:250], True
         return row
 
     def _one(self, scenario, stage, agent, full):
@@ -90,8 +92,8 @@ class Runs:
 
 def _in_short(figures):
     if figures.acknowledged is None:
-        return figures.besides[:120]
-    return f"lost {figures.lost}, twice {figures.twice}, refused {figures.refused}"
+        return f"{figures.agent}: {figures.besides[:120]}"
+    return f"{figures.agent}: lost {figures.lost}, twice {figures.twice}, refused {figures.refused}"
 
 
 INTRODUCTION = """\
