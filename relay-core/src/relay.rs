@@ -17,6 +17,7 @@ use crate::io::http::configured_headers;
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
+use crate::io::turnstile::{Turnstile, Turnstiles};
 use crate::io::{affinity, clock, core, listener};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
@@ -116,11 +117,12 @@ impl RelayBuilder {
         let gather_pause = self.gather_pause.min(linger);
         let serves_http = self.receivers.iter().any(|receiver| receiver.http.is_some());
         let transcoder = serves_http.then(Transcoder::start).transpose().map_err(StartError::Thread)?;
-        let (receivers, listeners) = self.bind(cores)?;
+        let (budget, upstreams) = upstreams;
+        let bodies = Turnstile::new(Vec::new());
+        let (receivers, listeners) = self.bind(cores, &upstreams, &bodies)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
         let core_shared = |inbox| CoreShared { inbox, connections: AtomicUsize::new(0) };
-        let (budget, upstreams) = upstreams;
         let shared = Arc::new(Shared {
             budget,
             receivers,
@@ -128,6 +130,8 @@ impl RelayBuilder {
             cores: inboxes.into_iter().map(core_shared).collect(),
             gather_pause,
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
+            bodies,
+            started: clock::now(),
             transcoder,
             submitted: ReceiverCounters::default(),
             draining: AtomicBool::new(false),
@@ -155,8 +159,14 @@ impl RelayBuilder {
         Budget::with_burst(self.held_bytes_max, self.held_bytes_burst_max)
     }
 
-    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<listener::Listener>), StartError> {
+    fn bind(
+        self,
+        cores: usize,
+        upstreams: &[Arc<UpstreamShared>],
+        bodies: &Arc<Turnstile>,
+    ) -> Result<(Vec<ReceiverShared>, Vec<listener::Listener>), StartError> {
         let mut bound = (Vec::new(), Vec::new());
+        let mut before = Turnstiles::new(upstreams);
         for config in self.receivers {
             let routes = routes(&config, &self.upstreams)?;
             let tls = TlsServer::of_receiver(&config).map_err(|error| StartError::Tls {
@@ -177,9 +187,21 @@ impl RelayBuilder {
                 error,
             })?;
             let counters = (0..cores).map(|_| Default::default()).collect();
-            bound.0.push(ReceiverShared { config, gate, address, tls, answer_headers, routes, counters });
+            let turnstiles =
+                std::array::from_fn(|signal| before.of(routes.get(signal).map_or(&[], |routes| routes)));
+            bound.0.push(ReceiverShared {
+                config,
+                gate,
+                address,
+                tls,
+                answer_headers,
+                routes,
+                turnstiles,
+                counters,
+            });
             bound.1.push(listener);
         }
+        before.tell_upstreams(bodies);
         Ok(bound)
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::sync::{mpsc, watch};
@@ -12,22 +12,18 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::call::Rejection;
 use super::clock::{self, Dice};
-use super::inbound::Inbound;
 use super::intake::Intake;
 use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
 use super::socket::{DetachedSocket, Socket};
+use super::turnstile::Peer;
 use super::{gather, incoming, listener};
+use crate::batch::DropReason;
 use crate::batch::Encoding;
-use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
-use crate::config::OnFull;
-use crate::limits::{
-    BLOCK_WAIT_MAX, DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX, FULL_LOOK_INTERVAL,
-    REFUSE_WAIT_MAX,
-};
-use crate::otlp::{FramedRequest, Signal};
-use crate::stats::{Counted, ReceiverCounters, RejectReason, Transport};
+use crate::limits::{DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX};
+use crate::otlp::Signal;
+use crate::stats::{ReceiverCounters, Transport};
 
 /// What the tasks of one core share.
 pub(crate) struct Core {
@@ -38,19 +34,11 @@ pub(crate) struct Core {
     pub(crate) read_buffer: RefCell<BytesMut>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) awaited_results: Cell<usize>,
+    // Connections so far.
+    peers: Cell<u64>,
     // Set when the drain has given up what is left: nothing is taken any more.
     over: Cell<bool>,
     log: Rc<LogLimit>,
-}
-
-/// What became of an offered request.
-pub(crate) enum Offered {
-    /// It is queued: acknowledge it.
-    Queued(Counted),
-    /// It is queued, and its sender wants to know the result.
-    Waiting(Receipt, Counted),
-    /// There is no room, and its sender may wait for it.
-    Blocked(Inbound),
 }
 
 /// Runs a core until it has drained. `listeners` are for the core that accepts.
@@ -107,6 +95,7 @@ async fn work(
         read_buffer: RefCell::new(BytesMut::new()),
         phase: phase_seen,
         awaited_results: Cell::new(0),
+        peers: Cell::new(0),
         over: Cell::new(false),
         log,
     });
@@ -166,63 +155,16 @@ impl Core {
         self.routed(routes).all(|intake| intake.upstream.passes(encoding))
     }
 
-    /// Offers a request of `receiver` to all its upstreams: each takes or refuses it for itself, and the sender is told
-    /// of a refusal, as by the Collector's fan-out. With `last`, waiting for room is over.
-    pub(crate) fn offer(&self, receiver: usize, request: Inbound, last: bool) -> Result<Offered, Rejection> {
-        let counted = request.counted();
-        let routes = self.receiver(receiver).map_or(&[][..], |receiver| receiver.routes(request.signal()));
-        // An empty request is a success (OTLP, "Full Success"), and nothing to forward.
-        if request.items() == 0 {
-            return Ok(Offered::Queued(counted));
-        }
-        if self.over.get() {
-            // Nobody would send it any more.
-            return Err(Rejection::full(RejectReason::QueueFull, counted));
-        }
-        let shared = routes.len() > 1;
-        if !last && self.routed(routes).any(|intake| intake.admit(&request).is_err()) {
-            return Ok(Offered::Blocked(request));
-        }
-        let request = if shared { request.detached() } else { request };
-        let (mut refused, mut receipt) = (None, None);
-        for intake in self.routed(routes) {
-            // Asked above already, unless this is the last try: then each upstream is asked for itself.
-            match if last { intake.admit(&request) } else { Ok(()) } {
-                Ok(()) => {
-                    let wants = intake.upstream.config.wait_for_result;
-                    let sender = wants.then(|| receipt.get_or_insert_with(Receipt::default).sender());
-                    intake.take(request.clone(), sender, shared);
-                }
-                Err(reason) => {
-                    intake.count_refusal(counted);
-                    refused = Some(reason);
-                }
-            }
-        }
-        match (refused, receipt) {
-            (Some(reason), _) => Err(Rejection::full(reason, counted)),
-            (None, Some(receipt)) => Ok(Offered::Waiting(receipt, counted)),
-            (None, None) => Ok(Offered::Queued(counted)),
-        }
+    /// Whether the drain has given up what is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get()
     }
 
-    /// Resolves when it is worth asking again whether there is room.
-    pub(crate) async fn room(&self, receiver: usize) {
-        let look_again = tokio::time::sleep(FULL_LOOK_INTERVAL);
-        // Allocates, but only while the relay is full.
-        let rooms: Vec<_> =
-            self.fed_by(receiver).map(|intake| Box::pin(intake.upstream.room.notified())).collect();
-        if rooms.is_empty() {
-            return look_again.await;
-        }
-        tokio::select! { _ = futures_util::future::select_all(rooms) => {} () = look_again => {} }
-    }
-
-    /// How long a call of `receiver` whose sender gives it `timeout` waits for room.
-    pub(crate) fn wait_for_room_max(&self, receiver: usize, timeout: Option<Duration>) -> Duration {
-        let blocks = self.fed_by(receiver).any(|intake| intake.upstream.config.on_full == OnFull::Block);
-        let wait = if blocks { BLOCK_WAIT_MAX } else { REFUSE_WAIT_MAX };
-        timeout.map_or(wait, |timeout| timeout.min(wait))
+    /// A connection of this core, as far as it will have to wait.
+    pub(crate) fn new_peer(&self) -> Peer {
+        let nth = self.peers.get();
+        self.peers.set(nth + 1);
+        Peer::new(nth * self.shared.cores.len() as u64 + self.number as u64)
     }
 
     pub(crate) fn count_rejection(&self, receiver: usize, transport: Transport, rejection: &Rejection) {
@@ -241,13 +183,8 @@ impl Core {
         &self.log
     }
 
-    fn routed<'a>(&'a self, routes: &'a [usize]) -> impl Iterator<Item = &'a Rc<Intake>> {
+    pub(super) fn routed<'a>(&'a self, routes: &'a [usize]) -> impl Iterator<Item = &'a Rc<Intake>> {
         routes.iter().filter_map(|route| self.intakes.get(*route))
-    }
-
-    fn fed_by(&self, receiver: usize) -> impl Iterator<Item = &Rc<Intake>> {
-        let routes = self.receiver(receiver).into_iter().flat_map(|receiver| receiver.all_routes());
-        routes.filter_map(|route| self.intakes.get(route))
     }
 
     fn adopt(self: &Rc<Self>, socket: DetachedSocket, receiver: usize) {
@@ -257,30 +194,6 @@ impl Core {
                 tracing::warn!(%error, "cannot serve a connection");
                 self.connection_closed();
             }
-        }
-    }
-
-    /// Takes a request of the embedding service; admission was asked where it came from, and is asked again here.
-    fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
-        let shared = receipts.len() > 1;
-        let request = Inbound::Framed(request);
-        let request = if shared { request.detached() } else { request };
-        let (counted, signal) = (request.counted(), request.signal());
-        let mut refused = None;
-        let takers = self.intakes.iter().filter(|intake| intake.upstream.config.signal == signal);
-        for (intake, receipt) in takers.zip(receipts) {
-            match intake.admit(&request) {
-                Ok(()) => intake.take(request.clone(), Some(receipt), shared),
-                Err(reason) => {
-                    intake.count_refusal(counted);
-                    receipt.settle(Settled::Refused);
-                    refused = Some(reason);
-                }
-            }
-        }
-        match refused {
-            Some(reason) => self.shared.submitted.reject(reason, Some(counted)),
-            None => self.shared.submitted.accept(counted),
         }
     }
 }

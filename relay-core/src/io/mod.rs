@@ -4,6 +4,7 @@
 //! One OS thread per core runs one single-threaded runtime; everything in [`core`] and below belongs to that thread.
 //! Only [`shared`] is seen by several threads.
 
+pub(crate) mod admission;
 pub(crate) mod affinity;
 pub(crate) mod auth;
 pub(crate) mod call;
@@ -30,4 +31,5 @@ pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod transcode;
+pub(crate) mod turnstile;
 pub(crate) mod unopened;

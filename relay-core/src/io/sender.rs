@@ -272,6 +272,6 @@ impl Drop for CallGuard {
         self.0.calls.set(self.0.calls.get() - 1);
         self.0.intake.counters.calls.sub(1);
         self.0.call_ended.notify_one();
-        self.0.intake.upstream.room.notify_waiters();
+        self.0.intake.upstream.room_came();
     }
 }

@@ -1,10 +1,11 @@
 //! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use http::HeaderMap;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
@@ -12,6 +13,7 @@ use super::http_export::HttpTemplate;
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
+use super::turnstile::Turnstile;
 use crate::batch::{Batch, Encoding, Ledger, Places, ReceiptSender};
 use crate::config::{
     BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, ListenAddress, Passthrough, QueueLimit,
@@ -19,7 +21,7 @@ use crate::config::{
 };
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
-use crate::queue::{Budget, Lanes};
+use crate::queue::{Budget, Lanes, Pressure};
 use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats};
 
 /// Work for a core.
@@ -30,7 +32,7 @@ pub(crate) enum Command {
     /// A request of the embedding service, with one receipt per upstream.
     Submit(FramedRequest, Vec<ReceiptSender>),
     /// Stop receiving, send what is held, be done at this time.
-    Drain(std::time::Instant, oneshot::Sender<()>),
+    Drain(Instant, oneshot::Sender<()>),
 }
 
 /// Everything that several threads see.
@@ -42,8 +44,12 @@ pub(crate) struct Shared {
     pub(crate) cores: Vec<CoreShared>,
     /// How long a core may let wake-ups gather.
     pub(crate) gather_pause: std::time::Duration,
-    /// What complete requests hold that wait for room.
+    /// What requests hold that wait for room, and bodies that wait for memory.
     pub(crate) waiting: Arc<Budget>,
+    /// Where bodies that are not complete wait for memory.
+    pub(crate) bodies: Arc<Turnstile>,
+    /// When the relay started.
+    pub(crate) started: Instant,
     /// Requests handed in by the embedding service.
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
@@ -69,6 +75,8 @@ pub(crate) struct ReceiverShared {
     pub(crate) answer_headers: HeaderMap,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
     pub(crate) routes: [Vec<usize>; Signal::ALL.len()],
+    /// Where requests of each signal wait for room, shared with all receivers that feed the same upstreams.
+    pub(crate) turnstiles: [Arc<Turnstile>; Signal::ALL.len()],
     /// One for each transport, on each core.
     pub(crate) counters: Vec<[ReceiverCounters; 2]>,
 }
@@ -138,8 +146,10 @@ pub(crate) struct UpstreamShared {
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound until it refuses a smaller message.
     pub(crate) bytes_max: AtomicUsize,
-    /// Told whenever something held has gone: senders that block on a full queue look again.
-    pub(crate) room: Notify,
+    /// Where requests wait for room in it; set before the cores start.
+    pub(crate) turnstiles: OnceLock<Vec<Arc<Turnstile>>>,
+    /// How long it has been full.
+    pub(crate) pressure: Pressure,
     /// Set when it was said that the upstream has no service for the signal: once is enough.
     pub(crate) said_unimplemented: AtomicBool,
 }
@@ -180,13 +190,19 @@ impl UpstreamShared {
             unopened_ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
-            room: Notify::new(),
+            turnstiles: OnceLock::new(),
+            pressure: Pressure::default(),
             said_unimplemented: AtomicBool::new(false),
             route,
             tls,
             proxy_tls,
             config,
         }))
+    }
+
+    /// Something that was held for it has gone: whoever waits for room may look again.
+    pub(crate) fn room_came(&self) {
+        self.turnstiles.get().into_iter().flatten().for_each(|turnstile| turnstile.room_came());
     }
 
     /// Whether requests of `encoding` are forwarded to it unopened.
