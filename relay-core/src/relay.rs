@@ -1,8 +1,8 @@
 //! The relay as an embedding service uses it: build, start, submit, read stats, drain.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::Receipt;
+use crate::batch::{DropReason, Receipt};
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
 use crate::io::http::configured_headers;
@@ -18,7 +18,7 @@ use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamErr
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
 use crate::io::turnstile::{Turnstile, Turnstiles};
-use crate::io::{affinity, clock, core, listener};
+use crate::io::{affinity, clock, core, death, listener};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
 use crate::queue::Budget;
@@ -122,18 +122,20 @@ impl RelayBuilder {
         let (receivers, listeners) = self.bind(cores, &upstreams, &bodies)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
-        let core_shared = |inbox| CoreShared { inbox, connections: AtomicUsize::new(0) };
+        let spares = listeners.iter().map(listener::Listener::try_clone).collect::<Result<_, _>>();
         let shared = Arc::new(Shared {
             budget,
             receivers,
             upstreams,
-            cores: inboxes.into_iter().map(core_shared).collect(),
+            cores: inboxes.into_iter().map(CoreShared::new).collect(),
             gather_pause,
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
             bodies,
             started: clock::now(),
             transcoder,
             submitted: ReceiverCounters::default(),
+            acceptor: AtomicUsize::new(0),
+            spare_listeners: Mutex::new(spares.map_err(StartError::Thread)?),
             draining: AtomicBool::new(false),
         });
         let mut handle = RelayHandle { shared, threads: Vec::new() };
@@ -293,10 +295,11 @@ impl RelayHandle {
             return Err(SubmitError::Full);
         }
         let receipts = takers.map(|_| receipt.sender()).collect();
-        let core = self.shared.cores.get(self.shared.least_loaded()).ok_or(SubmitError::Draining)?;
+        let (_, core) = self.shared.least_loaded().ok_or(SubmitError::Draining)?;
         core.inbox.try_send(Command::Submit(request, receipts)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Draining,
+            mpsc::error::TrySendError::Closed(_) if self.shared.is_draining() => SubmitError::Draining,
+            // Or the core has died just now: another one takes it next time.
+            mpsc::error::TrySendError::Full(_) | mpsc::error::TrySendError::Closed(_) => SubmitError::Full,
         })?;
         Ok(receipt)
     }
@@ -306,9 +309,16 @@ impl RelayHandle {
         self.shared.stats()
     }
 
-    /// Whether all cores are alive: a core that died takes nothing and sends nothing any more.
+    /// Whether all cores are alive. One that died takes nothing and sends nothing any more; the others go on, and
+    /// [`Stats::deaths`] says why.
     pub fn is_healthy(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
+        self.shared.living().count() == self.threads.len()
+            && !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Whether any core is alive.
+    pub fn is_alive(&self) -> bool {
+        self.shared.living().next().is_some()
     }
 
     /// A cheap way to read stats from elsewhere, also while [`RelayHandle::drain`] has the handle.
@@ -322,6 +332,7 @@ impl RelayHandle {
     pub async fn drain(mut self, deadline: Duration) -> Stats {
         let until = clock::now() + deadline;
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.spare_listeners().clear();
         let mut waiting = Vec::new();
         for core in &self.shared.cores {
             let (done, drained) = oneshot::channel();
@@ -337,6 +348,8 @@ impl RelayHandle {
             // The thread has said that it is done: this waits for its last instructions only.
             thread.join().ok();
         }
+        // What a core that died at the last moment has left to the others.
+        death::give_up_queues(&self.shared, DropReason::Aborted);
         self.shared.stats()
     }
 }
@@ -344,6 +357,7 @@ impl RelayHandle {
 impl Drop for RelayHandle {
     fn drop(&mut self) {
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.spare_listeners().clear();
         for core in &self.shared.cores {
             let (done, _) = oneshot::channel();
             core.inbox.try_send(Command::Drain(clock::now(), done)).ok();

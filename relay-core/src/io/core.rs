@@ -1,6 +1,7 @@
 //! One core: its thread, its runtime, and what its tasks share. Everything here belongs to that thread alone.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinError, JoinSet, LocalSet};
 
 use super::call::Rejection;
 use super::clock::{self, Dice};
@@ -18,7 +19,7 @@ use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
 use super::socket::{DetachedSocket, Socket};
 use super::turnstile::Peer;
-use super::{gather, incoming, listener};
+use super::{death, gather, incoming, listener};
 use crate::batch::DropReason;
 use crate::batch::Encoding;
 use crate::limits::{DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX};
@@ -56,22 +57,40 @@ pub(crate) fn run(
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            // The handle notices: its drain finds the inbox closed.
-            tracing::error!(core = number, %error, "cannot start the runtime of a core");
-            return;
+            death::announce(&shared, number, format!("its runtime cannot start: {error}"));
+            return death::settle(&shared, number);
         }
     };
-    LocalSet::new().block_on(&runtime, work(number, shared, inbox, listeners));
+    let tasks = LocalSet::new();
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        tasks.block_on(&runtime, work(number, Arc::clone(&shared), inbox, listeners))
+    }));
+    let died = match ended {
+        Ok(ended) => ended.err(),
+        Err(panic) => Some(format!("it has panicked: {}", death::words(&*panic))),
+    };
+    if let Some(why) = &died {
+        death::announce(&shared, number, why.clone());
+    }
+    // Connections are closed, and what its tasks held is counted as given up.
+    drop(tasks);
+    if died.is_some() {
+        death::settle(&shared, number);
+    }
     // A name that is being resolved, or a file on a disk that hangs, must not hold the end up: their threads are left alone.
     runtime.shutdown_background();
 }
 
+/// Runs until the drain is over.
+///
+/// # Errors
+/// Why the core cannot go on.
 async fn work(
     number: usize,
     shared: Arc<Shared>,
     mut inbox: mpsc::Receiver<Command>,
     listeners: Vec<listener::Listener>,
-) {
+) -> Result<(), String> {
     let (phase, phase_seen) = watch::channel(Phase::Running);
     let (log, dice) = (Rc::new(LogLimit::default()), Rc::new(Dice::new()));
     let intakes: Vec<Rc<Intake>> =
@@ -99,29 +118,41 @@ async fn work(
         over: Cell::new(false),
         log,
     });
-    for (receiver, listener) in listeners.into_iter().enumerate() {
-        tokio::task::spawn_local(listener::accept(Rc::clone(&core), receiver, listener));
-    }
+    let mut accepting = JoinSet::new();
+    accept(&core, &mut accepting, listeners);
     loop {
         let command = tokio::select! {
             command = inbox.recv() => command,
-            // Senders run for ever. One that ended has panicked, and a core that cannot send must not go on receiving:
-            // the thread ends, which `RelayHandle::is_healthy` shows.
-            Some(_) = sending.join_next() => {
-                tracing::error!(core = number, "a sender has died; this core stops");
-                return;
+            // Senders run for ever. One that ended has panicked, and a core that cannot send must not go on receiving.
+            Some(ended) = sending.join_next() => return Err(format!("a sender has ended: {}", why(ended))),
+            Some(ended @ Err(_)) = accepting.join_next() => {
+                return Err(format!("what accepts has ended: {}", why(ended)));
             }
         };
-        let Some(command) = command else { return };
+        let Some(command) = command else { return Ok(()) };
         match command {
+            Command::Accept(listeners) => accept(&core, &mut accepting, listeners),
             Command::Connection(socket, receiver) => core.adopt(socket, receiver),
             Command::Submit(request, receipts) => core.submit(request, receipts),
             Command::Drain(deadline, done) => {
                 drain(&core, &senders, &phase, &mut inbox, deadline).await;
                 done.send(()).ok();
-                return;
+                return Ok(());
             }
         }
+    }
+}
+
+fn accept(core: &Rc<Core>, accepting: &mut JoinSet<()>, listeners: Vec<listener::Listener>) {
+    for (receiver, listener) in listeners.into_iter().enumerate() {
+        accepting.spawn_local(listener::accept(Rc::clone(core), receiver, listener));
+    }
+}
+
+fn why(ended: Result<(), JoinError>) -> String {
+    match ended.map_err(JoinError::try_into_panic) {
+        Err(Ok(panic)) => death::words(&*panic).to_owned(),
+        _ => "it was not to end".to_owned(),
     }
 }
 
@@ -146,6 +177,20 @@ impl Core {
     pub(crate) fn connection_closed(&self) {
         if let Some(core) = self.shared.cores.get(self.number) {
             core.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A task of a connection has panicked: that connection is closed, and the others go on.
+    pub(crate) fn count_panic(&self) {
+        if let Some(core) = self.shared.cores.get(self.number) {
+            core.panics.add(1);
+        }
+        if let Some(left_out) = self.log.allow(self.number, "panic") {
+            tracing::error!(
+                core = self.number,
+                left_out,
+                "a connection of a sender has panicked; it is closed"
+            );
         }
     }
 
@@ -212,6 +257,7 @@ async fn drain(
         match command {
             Command::Submit(request, receipts) => core.submit(request, receipts),
             Command::Connection(..) => core.connection_closed(),
+            Command::Accept(listeners) => drop(listeners),
             Command::Drain(_, done) => drop(done),
         }
     }

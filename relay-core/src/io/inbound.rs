@@ -133,11 +133,8 @@ mod tests {
     #[test]
     fn shared_bytes_are_counted_once() {
         for len in [100_usize, 40_000] {
-            // An unknown field: a request of no resource is one.
-            let mut bytes = vec![0x7a];
-            crate::wire::put_varint(&mut bytes, len as u64);
-            bytes.resize(bytes.len() + len, 7);
-            let bytes = Bytes::from(bytes);
+            // Empty ResourceSpans, two bytes each.
+            let bytes = Bytes::from([0x0a, 0].repeat(len / 2));
             let request = RawRequest::new(bytes.clone()).frame(Signal::Traces).unwrap();
             let budget = Budget::new(100_000);
             let shared = Inbound::Framed(request).shared(&budget).unwrap();

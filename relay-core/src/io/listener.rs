@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -22,7 +23,17 @@ use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, CONNECTIONS_MAX};
 pub(crate) enum Listener {
     Tcp(TcpListener),
     /// With its file, unless it is abstract.
-    Unix(UnixListener, Option<SocketFile>),
+    Unix(UnixListener, Option<Arc<SocketFile>>),
+}
+
+impl Listener {
+    /// The same socket a second time.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener, file) => Ok(Self::Unix(listener.try_clone()?, file.clone())),
+        }
+    }
 }
 
 /// The file of a unix socket; dropping this removes it, if it is still the one that was made.
@@ -60,7 +71,7 @@ pub(crate) fn bind(address: &ListenAddress) -> io::Result<(Listener, ListenAddre
         }
         ListenAddress::Unix(path) => {
             let listener = bind_path(path)?;
-            Ok((Listener::Unix(listener, Some(SocketFile::new(path)?)), address.clone()))
+            Ok((Listener::Unix(listener, Some(Arc::new(SocketFile::new(path)?))), address.clone()))
         }
         ListenAddress::Abstract(name) => {
             Ok((Listener::Unix(bind_unix(&abstract_path(name))?, None), address.clone()))
@@ -112,7 +123,7 @@ enum Accepting {
     Tcp(tokio::net::TcpListener),
     Unix(
         tokio::net::UnixListener,
-        #[expect(dead_code, reason = "removes the file when it is dropped")] Option<SocketFile>,
+        #[expect(dead_code, reason = "removes the file when it is dropped")] Option<Arc<SocketFile>>,
     ),
 }
 
@@ -171,8 +182,7 @@ fn hand_over(core: &Rc<Core>, receiver: usize, socket: Socket) {
         }
         return;
     }
-    let number = shared.least_loaded();
-    let Some(target) = shared.cores.get(number) else { return };
+    let Some((number, target)) = shared.least_loaded() else { return };
     // Counted here, so that the next choice sees it; the connection's task gives it back.
     target.connections.fetch_add(1, Ordering::Relaxed);
     if number == core.number {

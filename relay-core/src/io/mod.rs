@@ -13,6 +13,7 @@ pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
+pub(crate) mod death;
 pub mod encoding;
 pub(crate) mod export;
 pub(crate) mod gather;

@@ -1,7 +1,7 @@
 //! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
+use super::listener::Listener;
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
@@ -22,7 +23,9 @@ use crate::config::{
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Lanes, Pressure};
-use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats};
+use crate::stats::{
+    Counter, ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats,
+};
 
 /// Work for a core.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(crate) enum Command {
     Connection(DetachedSocket, usize),
     /// A request of the embedding service, with one receipt per upstream.
     Submit(FramedRequest, Vec<ReceiptSender>),
+    /// Accept for all: the core that did has died. One for each receiver.
+    Accept(Vec<Listener>),
     /// Stop receiving, send what is held, be done at this time.
     Drain(Instant, oneshot::Sender<()>),
 }
@@ -54,6 +59,10 @@ pub(crate) struct Shared {
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
     pub(crate) transcoder: Option<Transcoder>,
+    /// The core that accepts for all.
+    pub(crate) acceptor: AtomicUsize,
+    /// The listening sockets again, for when that core dies; empty from the beginning of the drain.
+    pub(crate) spare_listeners: Mutex<Vec<Listener>>,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }
@@ -62,6 +71,16 @@ pub(crate) struct Shared {
 pub(crate) struct CoreShared {
     pub(crate) inbox: mpsc::Sender<Command>,
     pub(crate) connections: AtomicUsize,
+    /// Why it has died, if it has.
+    pub(crate) death: OnceLock<String>,
+    /// Connections that ended by a panic.
+    pub(crate) panics: Counter,
+}
+
+impl CoreShared {
+    pub(crate) fn new(inbox: mpsc::Sender<Command>) -> Self {
+        Self { inbox, connections: AtomicUsize::new(0), death: OnceLock::new(), panics: Counter::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -258,14 +277,27 @@ fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Op
 }
 
 impl Shared {
-    /// The core with the fewest connections.
-    pub(crate) fn least_loaded(&self) -> usize {
-        let loads = self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed));
-        loads.enumerate().min_by_key(|(_, load)| *load).map_or(0, |(core, _)| core)
+    /// The numbers of the cores that have not died.
+    pub(crate) fn living(&self) -> impl Iterator<Item = usize> {
+        self.living_cores().map(|(number, _)| number)
+    }
+
+    fn living_cores(&self) -> impl Iterator<Item = (usize, &CoreShared)> {
+        self.cores.iter().enumerate().filter(|(_, core)| core.death.get().is_none())
+    }
+
+    /// The living core with the fewest connections.
+    pub(crate) fn least_loaded(&self) -> Option<(usize, &CoreShared)> {
+        self.living_cores().min_by_key(|(_, core)| core.connections.load(Ordering::Relaxed))
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed)).sum()
+        // What a dead core had was closed with it.
+        self.living_cores().map(|(_, core)| core.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn spare_listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.spare_listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -295,6 +327,8 @@ impl Shared {
             held_bytes: self.budget.used(),
             held_bytes_max: self.budget.units_max(),
             connections: self.connections(),
+            deaths: self.cores.iter().map(|core| core.death.get().cloned()).collect(),
+            connection_panics: self.cores.iter().map(|core| core.panics.get()).sum(),
         }
     }
 }

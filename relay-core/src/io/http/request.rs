@@ -39,6 +39,8 @@ pub(super) async fn answer(
 ) -> Result<Response<AnswerBody>, Infallible> {
     gather::call();
     let (parts, incoming) = request.into_parts();
+    // Over HTTP/2 it is a task of its own.
+    let _panics = (parts.version == Version::HTTP_2).then(|| CountPanic(Rc::clone(&core)));
     let Some(http) = core.receiver(receiver).and_then(|receiver| receiver.config.http.as_ref()) else {
         return Ok(Response::default());
     };
@@ -77,6 +79,16 @@ pub(super) async fn answer(
         response.headers_mut().extend(configured.map(|(name, value)| (name.clone(), value.clone())));
     }
     Ok(response)
+}
+
+struct CountPanic(Rc<Core>);
+
+impl Drop for CountPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.count_panic();
+        }
+    }
 }
 
 /// A request that was accepted, and what the upstream did not accept of it, where that was waited for.
