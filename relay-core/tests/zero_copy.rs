@@ -23,7 +23,7 @@ use relay_core::otlp::{FramedRequest, RawRequest, Signal};
 use relay_core::queue::Budget;
 use relay_core::upstream::{Endpoint, Outcome};
 use support::pointers::{Span, data_frames, lies_in, runs, span_of};
-use support::{SOON, drain, loopback, quiet_peer};
+use support::{SOON, drain, loopback, quiet_peer, settled};
 use testkit::alloc::{CountingAllocator, measure, process_counts, thread_counts};
 use testkit::generate::kube_like_bytes;
 use testkit::raw::{RawClient, RawRequest as Call, grpc_message};
