@@ -56,7 +56,10 @@ impl Life {
     /// Why it is not healthy, where a core has died.
     pub(crate) fn reason(&self) -> Option<String> {
         let deaths = self.stats.stats().deaths;
-        let dead = deaths.iter().enumerate().filter_map(|(core, why)| Some(format!("core {core} has died: {}", why.as_ref()?)));
+        let dead = deaths
+            .iter()
+            .enumerate()
+            .filter_map(|(core, why)| Some(format!("core {core} has died: {}", why.as_ref()?)));
         let dead: Vec<String> = dead.collect();
         (!dead.is_empty()).then(|| dead.join("; "))
     }
@@ -99,7 +102,7 @@ pub(crate) fn answer(life: &Life) -> Answer {
     };
     let mut body = serde_json::json!({ "status": text, "upSince": since, "uptime": format!("{uptime:.3}s") });
     if let Some(reason) = life.reason() {
-        body["reason"] = reason.into();
+        body.as_object_mut().and_then(|fields| fields.insert("reason".to_owned(), reason.into()));
     }
     Answer { status, content_type: "application/json", body: body.to_string().into_bytes() }
 }
@@ -113,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::printer::Printer;
+    use crate::samples::sample;
 
     /// Bytes whose owner panics when a core lets go of them.
     struct Bomb(Vec<u8>);
@@ -132,8 +136,8 @@ mod tests {
     fn kill_a_core(life: &Life) {
         let dead = || life.stats().stats().deaths.iter().flatten().count();
         let before = dead();
-        let spans = crate::send::sample_request();
-        let bomb = Bytes::from_owner(Bomb(spans));
+        let spans = sample(0, 1).requests.first().map(|request| request.to_vec());
+        let bomb = Bytes::from_owner(Bomb(spans.unwrap()));
         drop(life.relay.borrow().as_ref().unwrap().submit(Signal::Traces, bomb).unwrap());
         for _ in 0..2000 {
             if dead() > before {
@@ -149,14 +153,18 @@ mod tests {
     async fn probes_hear_of_a_dead_core_and_why() {
         let sink = std::sync::Arc::new(Printer::new().0);
         let receiver = ReceiverConfig::new("otlp", "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap());
-        let relay = Relay::builder().receiver(receiver).upstream(UpstreamConfig::sink("printer", sink)).cores(2);
+        let relay =
+            Relay::builder().receiver(receiver).upstream(UpstreamConfig::sink("printer", sink)).cores(2);
         let life = Life::new(relay.start().unwrap());
         assert_eq!((answer(&life).status, life.reason()), (StatusCode::OK, None));
         kill_a_core(&life);
         let said = answer(&life);
         assert_eq!(said.status, StatusCode::SERVICE_UNAVAILABLE);
         let body = String::from_utf8(said.body).unwrap();
-        assert!(body.contains("\"reason\":\"core 0 has died: it has panicked: the bomb of a test\""), "{body}");
+        assert!(
+            body.contains("\"reason\":\"core 0 has died: it has panicked: the bomb of a test\""),
+            "{body}"
+        );
         tokio::time::timeout(Duration::from_secs(5), life.noticed_death()).await.unwrap();
         assert!(life.is_alive());
         kill_a_core(&life);

@@ -232,7 +232,9 @@ async fn wait_for_the_end(signals: &mut Signals, life: &Life) -> bool {
         }
         if !died && !life.is_healthy() {
             died = true;
-            tracing::error!("health is 503 from now on, and the exit code will be 1; restart relayd to have all cores");
+            tracing::error!(
+                "health is 503 from now on, and the exit code will be 1; restart relayd to have all cores"
+            );
         }
     }
 }

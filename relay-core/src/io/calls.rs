@@ -285,7 +285,7 @@ impl Calls {
                     self.wait(stream, Wait::Body { call, old, pass });
                 }
                 Wait::BodyRoom { call, ended, waiting } => {
-                    self.retry_body(stream, call, ended, (waiting, now))
+                    self.retry_body(stream, call, ended, (waiting, now));
                 }
                 Wait::Room { request, waiting, timeout } => {
                     let offered = match asking(&waiting, now) {

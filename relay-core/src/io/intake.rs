@@ -74,7 +74,8 @@ impl Intake {
         let (len, items) = (request.bytes().len(), request.items());
         let builder = self.builder.borrow();
         let joins = request.encoding().is_none() && builder.fits(len, items);
-        if !self.overflow.borrow().is_empty() || !(joins || !self.upstream.lanes.is_full(self.core)) {
+        let lane_is_full = !joins && self.upstream.lanes.is_full(self.core);
+        if lane_is_full || !self.overflow.borrow().is_empty() {
             return Err(RejectReason::QueueFull);
         }
         let budget = &self.upstream.budget;

@@ -234,8 +234,11 @@ mod tests {
         let held = budget.try_charge(50).unwrap();
         let turnstile = Turnstile::new(vec![(budget, None)]);
         let wakes: Vec<Arc<Notify>> = (0..4).map(|_| Arc::default()).collect();
-        let mut places: Vec<Place> =
-            (0..4).map(|n| turnstile.enter(n % 2, 25, Arc::clone(&wakes[n as usize]))).collect();
+        let mut places: Vec<Place> = [0, 1, 0, 1]
+            .iter()
+            .zip(&wakes)
+            .map(|(line, wake)| turnstile.enter(*line, 25, Arc::clone(wake)))
+            .collect();
         assert!(is_told(&wakes[0]).await && is_told(&wakes[1]).await && !is_told(&wakes[2]).await);
         assert!(turnstile.is_contended() && places[1].is_called() && !places[2].is_called());
         turnstile.room_came();
