@@ -286,6 +286,14 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes that a connection may be let in with per turn while requests wait for room: what is copied into a batch at most. A larger
+/// request waits for as many rounds as it has of these.
+pub const TURN_BYTES: usize = INLINE_COPY_BYTES_MAX;
+
+/// What bodies that are not complete leave free of the byte budget, as a fraction of it (one fourth): room for one of them at a time to be
+/// completed. Without it a budget full of halves would let none of them end.
+pub const BODY_RESERVE_DIVISOR: usize = 4;
+
 /// An upstream's words about a partial success as they are passed on to a sender, in bytes: the answer is one small frame.
 pub const PARTIAL_MESSAGE_BYTES_MAX: usize = 4 << 10;
 

@@ -98,6 +98,10 @@ pub struct Stats {
     pub held_bytes_max: usize,
     /// Open connections of senders.
     pub connections: usize,
+    /// For each core why it has died, if it has: it takes nothing and sends nothing any more.
+    pub deaths: Vec<Option<String>>,
+    /// Connections of senders that ended by a panic of ours.
+    pub connection_panics: u64,
 }
 
 /// How requests reach a receiver.
@@ -213,6 +217,8 @@ pub struct UpstreamStats {
     pub attempts: u64,
     /// Attempts that will be, or were, repeated.
     pub retries: u64,
+    /// Calls that ended by a panic (of a [`crate::config::BatchSink`], or of ours); what they held is dropped as aborted.
+    pub call_panics: u64,
     /// Connections made.
     pub connects: u64,
     /// Batches sealed because they were full (`batch_size_trigger_send`).
@@ -336,6 +342,7 @@ pub(crate) struct UpstreamCounters {
     pub(crate) calls: Counter,
     pub(crate) attempts: Counter,
     pub(crate) retries: Counter,
+    pub(crate) panics: Counter,
     pub(crate) connects: Counter,
     pub(crate) size_triggers: Counter,
     pub(crate) timeout_triggers: Counter,
@@ -350,6 +357,7 @@ impl UpstreamCounters {
         stats.calls += self.calls.get();
         stats.attempts += self.attempts.get();
         stats.retries += self.retries.get();
+        stats.call_panics += self.panics.get();
         stats.connects += self.connects.get();
         stats.size_triggers += self.size_triggers.get();
         stats.timeout_triggers += self.timeout_triggers.get();

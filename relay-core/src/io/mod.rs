@@ -4,6 +4,7 @@
 //! One OS thread per core runs one single-threaded runtime; everything in [`core`] and below belongs to that thread.
 //! Only [`shared`] is seen by several threads.
 
+pub(crate) mod admission;
 pub(crate) mod affinity;
 pub(crate) mod auth;
 pub(crate) mod call;
@@ -13,6 +14,7 @@ pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod core_thread;
+pub(crate) mod death;
 pub mod encoding;
 pub(crate) mod export;
 pub(crate) mod gather;
@@ -35,4 +37,5 @@ pub mod simulation;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod transcode;
+pub(crate) mod turnstile;
 pub(crate) mod unopened;

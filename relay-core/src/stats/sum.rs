@@ -7,7 +7,8 @@ impl Stats {
     /// Adds what another relay has done and holds, for the sum over relays of one process that follow each other: receivers by name
     /// and transport, upstreams by name and signal. What was unknown is put behind; bounds are added too.
     pub fn add(&mut self, other: &Self) {
-        let Self { receivers, upstreams, held_bytes, held_bytes_max, connections } = other;
+        let Self { receivers, upstreams, held_bytes, held_bytes_max, connections, deaths, connection_panics } =
+            other;
         for more in receivers {
             let same =
                 |known: &&mut ReceiverStats| (&known.name, known.transport) == (&more.name, more.transport);
@@ -26,6 +27,13 @@ impl Stats {
         self.held_bytes += held_bytes;
         self.held_bytes_max += held_bytes_max;
         self.connections += connections;
+        for (core, death) in deaths.iter().enumerate() {
+            match self.deaths.get_mut(core) {
+                Some(known) => *known = known.take().or_else(|| death.clone()),
+                None => self.deaths.push(death.clone()),
+            }
+        }
+        self.connection_panics += connection_panics;
     }
 }
 
@@ -76,6 +84,7 @@ impl UpstreamStats {
             batch_bytes,
             tls,
             resolution,
+            call_panics,
         } = other;
         self.items += *items;
         self.unopened += *unopened;
@@ -93,6 +102,7 @@ impl UpstreamStats {
         self.batch_items += batch_items;
         self.batch_bytes += batch_bytes;
         self.tls = TlsStats::sum(self.tls, *tls);
+        self.call_panics += call_panics;
         self.resolution = ResolutionStats::sum(self.resolution, *resolution);
     }
 }
