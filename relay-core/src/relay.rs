@@ -138,6 +138,7 @@ impl RelayBuilder {
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
             transcoder,
             submitted: ReceiverCounters::default(),
+            accepting: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         });
         let mut handle = RelayHandle { shared, threads: Vec::new() };
@@ -381,5 +382,10 @@ impl StatsReader {
     /// What the relay has done and holds.
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    /// Whether a listener is accepted from still: no more once a drain has left the sockets to others.
+    pub fn is_accepting(&self) -> bool {
+        self.0.accepting.load(Ordering::Acquire) > 0
     }
 }

@@ -213,7 +213,7 @@ async fn wait_for_the_end(signals: &mut Signals, life: &Life, control: &mut Cont
             tracing::error!("a core has died, and what it held with it; ending");
             return true;
         }
-        control.reload();
+        control.reload().await;
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
     pub(crate) transcoder: Option<Transcoder>,
+    /// Listeners that are accepted from.
+    pub(crate) accepting: AtomicUsize,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }
