@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "helpers of several tests, which may fail them"
 )]
 
@@ -223,7 +224,7 @@ pub(crate) fn http(address: &str, method: &str, path: &str) -> (String, String) 
     (head.lines().next().unwrap().to_owned(), body.to_owned())
 }
 
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a test's patience")]
     Instant::now()
 }
