@@ -314,7 +314,7 @@ pub const DRAIN_IDLE_HTTP1: Duration = Duration::from_millis(500);
 pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
 
 /// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
-pub const ACCEPT_SETTLE: Duration = Duration::from_millis(10);
+pub const ACCEPT_SETTLE: Duration = Duration::from_millis(5);
 
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
