@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test may fail it")]
 
 mod daemon;
+mod overload;
 
 use std::process::Command;
 use std::time::Duration;
