@@ -286,6 +286,11 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// How long an upstream that is full may hold back what other upstreams of the same requests would take; then it is passed over. As long as
+/// a refused sender is asked to stay away ([`REFUSED_RETRY_DELAY`]): who was refused once is not refused again. A stall that is shorter
+/// loses nothing.
+pub const FULL_PATIENCE: Duration = REFUSED_RETRY_DELAY;
+
 /// Bytes that a connection may be let in with per turn while requests wait for room: what is copied into a batch at most. A larger
 /// request waits for as many rounds as it has of these.
 pub const TURN_BYTES: usize = INLINE_COPY_BYTES_MAX;

@@ -110,6 +110,11 @@ impl Relayd {
         assert!(Command::new("kill").args([name, pid.as_str()]).status().unwrap().success());
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, and after how long; waits for it.
     pub(crate) fn wait(&mut self) -> (ExitStatus, Duration) {
         let began = now();

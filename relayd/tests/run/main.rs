@@ -4,6 +4,7 @@
 
 mod activation;
 mod daemon;
+mod overload;
 mod reload;
 mod restart;
 
