@@ -277,6 +277,8 @@ pub struct GrpcConfig {
     pub auth: Option<Box<ClientAuth>>,
     /// How one of the endpoint's addresses is chosen (`balancer_name`). Default the less busy of two.
     pub balancer: Balancer,
+    /// Age at which a connection is replaced, up to a fifth less. Default [`limits::CONNECTION_AGE_MAX`].
+    pub connection_age_max: Duration,
 }
 
 impl GrpcConfig {
@@ -293,6 +295,7 @@ impl GrpcConfig {
             retry: RetryPolicy::default(),
             auth: None,
             balancer: Balancer::default(),
+            connection_age_max: limits::CONNECTION_AGE_MAX,
         }
     }
 }
@@ -309,6 +312,7 @@ impl std::fmt::Debug for GrpcConfig {
             .field("retry", &self.retry)
             .field("auth", &self.auth)
             .field("balancer", &self.balancer)
+            .field("connection_age_max", &self.connection_age_max)
             .finish()
     }
 }

@@ -41,7 +41,10 @@ pub(crate) fn send(args: &SendArgs) -> Result<ExitCode, String> {
 
 fn reach(endpoint: &Endpoint) -> Result<(), String> {
     let reached = match endpoint {
-        Endpoint::Tcp { host, port } => reach_tcp(host, *port),
+        Endpoint::Tcp { host, port } => reach_tcp((host.as_str(), *port)),
+        Endpoint::Addresses(addresses) => reach_tcp(addresses.as_slice()),
+        // Only the relay itself can ask another DNS server.
+        Endpoint::Dns { .. } => Ok(()),
         Endpoint::Unix(path) => UnixStream::connect(path).map(drop),
         Endpoint::Abstract(name) => {
             let address = SocketAddr::from_abstract_name(name);
@@ -55,9 +58,9 @@ fn reach(endpoint: &Endpoint) -> Result<(), String> {
     ))
 }
 
-fn reach_tcp(host: &str, port: u16) -> io::Result<()> {
+fn reach_tcp(addresses: impl ToSocketAddrs) -> io::Result<()> {
     let mut last = io::Error::other("the name has no address");
-    let resolved = (host, port).to_socket_addrs();
+    let resolved = addresses.to_socket_addrs();
     for address in
         resolved.map_err(|error| io::Error::new(error.kind(), format!("cannot resolve it: {error}")))?
     {

@@ -83,7 +83,7 @@ impl Intake {
             unopened @ Inbound::Unopened(_) => return self.take_unopened(unopened, receipt),
         };
         let mut builder = self.builder.borrow_mut();
-        builder.lower_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
+        builder.limit_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
         let limits = *builder.limits();
         let (bytes, items) = (request.segments().len(), request.items());
         if bytes <= limits.bytes_max && items <= limits.items_max {
