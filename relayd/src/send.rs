@@ -41,9 +41,9 @@ pub(crate) fn send(args: &SendArgs) -> Result<ExitCode, String> {
 
 fn reach(endpoint: &Endpoint) -> Result<(), String> {
     let reached = match endpoint {
-        Endpoint::Tcp { host, port } => reach_tcp((host.as_str(), *port)),
-        Endpoint::Addresses(addresses) => reach_tcp(addresses.as_slice()),
-        // Only the relay itself can ask another DNS server.
+        Endpoint::Tcp { host, port } => reach_tcp(host, *port),
+        Endpoint::Addresses(addresses) => TcpStream::connect(addresses.as_slice()).map(drop),
+        // Only the relay's own resolver asks a server of one's choice; it says what it finds.
         Endpoint::Dns { .. } => Ok(()),
         Endpoint::Unix(path) => UnixStream::connect(path).map(drop),
         Endpoint::Abstract(name) => {
@@ -58,9 +58,9 @@ fn reach(endpoint: &Endpoint) -> Result<(), String> {
     ))
 }
 
-fn reach_tcp(addresses: impl ToSocketAddrs) -> io::Result<()> {
+fn reach_tcp(host: &str, port: u16) -> io::Result<()> {
     let mut last = io::Error::other("the name has no address");
-    let resolved = addresses.to_socket_addrs();
+    let resolved = (host, port).to_socket_addrs();
     for address in
         resolved.map_err(|error| io::Error::new(error.kind(), format!("cannot resolve it: {error}")))?
     {

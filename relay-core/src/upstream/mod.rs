@@ -10,6 +10,7 @@ mod endpoint;
 mod outcome;
 mod reconnect;
 mod retry;
+mod ring;
 
 pub use address::{Address, Gate, Place, Takes};
 #[cfg(feature = "io")]
@@ -20,3 +21,4 @@ pub use endpoint::{Endpoint, EndpointError, HostName, NameServer};
 pub use outcome::{Outcome, Verdict};
 pub use reconnect::reconnect_delay;
 pub use retry::{Retry, RetryPolicy};
+pub use ring::Ring;
