@@ -17,6 +17,7 @@ use crate::http::Answer;
 use crate::plan::About;
 use crate::process;
 
+mod addresses;
 mod page;
 mod reloads;
 mod tls;
@@ -55,6 +56,7 @@ pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answ
         source.items(&mut page, &stats.upstreams, signal);
     }
     source.exporters(&mut page, &stats.upstreams);
+    addresses::upstreams(&mut page, &source.about, &stats.upstreams);
     tls::receivers(&mut page, &listening);
     tls::upstreams(&mut page, &source.about, &stats.upstreams);
     if source.about.iter().any(|about| about.unopened) {

@@ -126,9 +126,9 @@ impl BatchBuilder {
         &self.limits
     }
 
-    /// Lowers the largest batch to `bytes_max`: the upstream has refused a larger one.
-    pub fn lower_bytes_max(&mut self, bytes_max: usize) {
-        self.limits.bytes_max = self.limits.bytes_max.min(bytes_max);
+    /// Makes `bytes_max` the largest batch from now on: what the upstream is known to take at this time.
+    pub fn limit_bytes_max(&mut self, bytes_max: usize) {
+        self.limits.bytes_max = bytes_max;
     }
 
     /// Bytes of the open batch.

@@ -136,7 +136,7 @@ impl Intake {
         receipt: Option<ReceiptSender>,
         shared: bool,
     ) {
-        builder.lower_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
+        builder.limit_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
         let limits = *builder.limits();
         let (bytes, items) = (request.segments().len(), request.items());
         if bytes <= limits.bytes_max && items <= limits.items_max {

@@ -1,7 +1,7 @@
 //! The sum of the stats of several relays. Every field is named here, so that a new one cannot be forgotten: a counter that goes
 //! back looks like a restart. Must never decide.
 
-use super::{ReceiverStats, ResolutionStats, SignalStats, Stats, TlsStats, UpstreamStats};
+use super::{AddressStats, ReceiverStats, ResolutionStats, SignalStats, Stats, TlsStats, UpstreamStats};
 
 impl Stats {
     /// Adds what another relay has done and holds, for the sum over relays of one process that follow each other: receivers by name
@@ -78,6 +78,7 @@ impl UpstreamStats {
             attempts,
             retries,
             connects,
+            addresses,
             size_triggers,
             timeout_triggers,
             batch_items,
@@ -97,6 +98,7 @@ impl UpstreamStats {
         self.attempts += attempts;
         self.retries += retries;
         self.connects += connects;
+        AddressStats::add_known(&mut self.addresses, addresses);
         self.size_triggers += size_triggers;
         self.timeout_triggers += timeout_triggers;
         self.batch_items += batch_items;
@@ -104,6 +106,19 @@ impl UpstreamStats {
         self.tls = TlsStats::sum(self.tls, *tls);
         self.call_panics += call_panics;
         self.resolution = ResolutionStats::sum(self.resolution, *resolution);
+    }
+}
+
+impl AddressStats {
+    /// The addresses are those of the first, which is the newer one: what another one had beside them is in use no more.
+    fn add_known(first: &mut [Self], second: &[Self]) {
+        for known in first {
+            let Some(more) = second.iter().find(|more| more.address == known.address) else { continue };
+            let Self { address: _, is_up: _, calls, answered, failures, bytes_max: _ } = more;
+            known.calls += calls;
+            known.answered += answered;
+            known.failures += failures;
+        }
     }
 }
 
