@@ -76,6 +76,36 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 /// Longest delay before dialling an upstream again: a Collector that comes back is found within this.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
 
+/// Addresses of one upstream that each core keeps connections to. More batches than [`UPSTREAM_CALLS_MAX`] are rarely in flight;
+/// where an upstream has more addresses than this, each core uses those that it happens to draw.
+pub const CONNECTED_ADDRESSES_MAX: usize = 32;
+
+/// Age at which a connection to an upstream is replaced by a new one, so that one address which hides several servers (a virtual IP)
+/// has its load spread anew. A handshake per address and core in this time costs nothing.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Share of [`CONNECTION_AGE_MAX`] by which the age of one connection may be less, drawn at random: connections that were made
+/// together are not replaced together.
+pub const CONNECTION_AGE_JITTER: f64 = 0.2;
+
+/// Pause before a failed replacement of a connection that still works is tried again.
+pub const CONNECTION_REPLACE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long an address that has refused a call for now, without saying for how long, is used only if no other one is: refusing is
+/// quick, and the least busy address would get all that is to be refused.
+pub const ADDRESS_AVOID_TIME: Duration = Duration::from_secs(1);
+
+/// Time after which `pick_first` dials the next address beside the one that has not answered yet (RFC 8305 section 5 recommends
+/// 250 ms).
+pub const DIAL_NEXT_DELAY: Duration = Duration::from_millis(250);
+
+/// Times that a call which its server has not looked at (GOAWAY, REFUSED_STREAM) is sent again at once; after that it counts as
+/// lost, and is retried like one.
+pub const RESENDS_AT_ONCE_MAX: u32 = 8;
+
+/// Age up to which a connection that was dialled ahead of a request over OTLP/HTTP is used: a server closes one on which nothing comes.
+pub const SPARE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// Calls that isolating a refused part may cost per batch: enough to single out several parts among `BATCH_PARTS_MAX`.
 pub const ISOLATION_CALLS_MAX: u32 = 256;
 
@@ -286,6 +316,19 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// How long an upstream that is full may hold back what other upstreams of the same requests would take; then it is passed over. As long as
+/// a refused sender is asked to stay away ([`REFUSED_RETRY_DELAY`]): who was refused once is not refused again. A stall that is shorter
+/// loses nothing.
+pub const FULL_PATIENCE: Duration = REFUSED_RETRY_DELAY;
+
+/// Bytes that a connection may be let in with per turn while requests wait for room: what is copied into a batch at most. A larger
+/// request waits for as many rounds as it has of these.
+pub const TURN_BYTES: usize = INLINE_COPY_BYTES_MAX;
+
+/// What bodies that are not complete leave free of the byte budget, as a fraction of it (one fourth): room for one of them at a time to be
+/// completed. Without it a budget full of halves would let none of them end.
+pub const BODY_RESERVE_DIVISOR: usize = 4;
+
 /// An upstream's words about a partial success as they are passed on to a sender, in bytes: the answer is one small frame.
 pub const PARTIAL_MESSAGE_BYTES_MAX: usize = 4 << 10;
 
@@ -306,7 +349,7 @@ pub const DRAIN_IDLE_HTTP1: Duration = Duration::from_millis(500);
 pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
 
 /// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
-pub const ACCEPT_SETTLE: Duration = Duration::from_millis(10);
+pub const ACCEPT_SETTLE: Duration = Duration::from_millis(5);
 
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

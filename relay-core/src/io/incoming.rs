@@ -52,6 +52,9 @@ struct OpenConnection(Rc<Core>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.count_panic();
+        }
         self.0.connection_closed();
     }
 }

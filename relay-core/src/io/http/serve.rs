@@ -68,7 +68,9 @@ where
     };
     let io = TokioIo::new(Prefixed { first, socket });
     let drain = draining(Rc::clone(&core));
-    let service = service_fn(move |asked| request::answer(Rc::clone(&core), receiver, asked));
+    let peer = Rc::new(core.new_peer());
+    let service =
+        service_fn(move |asked| request::answer((Rc::clone(&core), Rc::clone(&peer)), receiver, asked));
     let served = if http2 {
         let connection = http2_builder.serve_connection(io, service);
         until_drained(connection, drain, Duration::ZERO, |connection| connection.graceful_shutdown()).await
