@@ -1,5 +1,5 @@
-"""What stands around the agent: numbered load before it, Collectors and what counts behind them; and the agent itself, which is relayd or
-the Collector on the same files.
+"""What stands around the agent: numbered load before it, Collectors and what counts behind them; and the agent itself, which is
+relayd or the Collector on the same files.
 
 Must never give the two agents different configurations, but for keys that relayd alone has, which a scenario then names.
 """
@@ -28,7 +28,9 @@ STOP_SECONDS = 40
 class Upstream:
     """A Collector on `host` and a sink of its own behind it, which keeps every message it passed on."""
 
-    def __init__(self, stage, name, host="127.0.0.1", port=None, server=None, processors=None, exporter=PASS_THROUGH, extensions=None):
+    def __init__(
+        self, stage, name, host="127.0.0.1", port=None, server=None, processors=None, exporter=PASS_THROUGH, extensions=None
+    ):  # fmt: skip
         self.stage, self.name, self.host, self.port = stage, name, host, port or free_port()
         self.dump = stage.path(f"{name}.messages")
         self.sink = stage.sink(f"{name}-sink", self.dump)
@@ -84,7 +86,8 @@ class Ports:
 
 
 def agent_files(stage, ports, exporters, memory_mib=256, batch=None, name="agent"):
-    """The arguments that name the configuration: deploy/agent.yaml and over it the addresses of this stage and `exporters` (name -> keys)."""
+    """The arguments that name the configuration: deploy/agent.yaml and over it the addresses of this stage and `exporters`, a dict
+    from a name to its keys."""
     protocols = {protocol: {"endpoint": local(port)} for protocol, port in (("grpc", ports.grpc), ("http", ports.http))}
     protocols["grpc"]["max_recv_msg_size_mib"] = 64
     spike_mib = max(1, memory_mib // 5)
@@ -182,3 +185,12 @@ def tally(stage, loads, upstreams):
     for dump in dumps:
         os.remove(dump)  # some 100 MB in all
     return found
+
+
+def without_listener(probed):
+    """What `testkit probe` saw, in words."""
+    return (
+        f"longest without a listener {probed['longest_without_listener_ms']:.0f} ms (of {probed['probes']} new connections "
+        f"{probed['refused']} refused, {probed['late']} taken only when they knocked again), slowest answer on a new one "
+        f"{probed['slowest_ms']:.0f} ms"
+    )

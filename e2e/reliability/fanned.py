@@ -13,7 +13,7 @@ from reliability.figures import of_tally
 FAN_OUT = "two exporters, one dead"
 SECONDS = (8, 60)  # short, full
 LOAD = ("--clients", 10, "--rate", 100, "--spans", 100, "--span-bytes", 400)  # 4 MB a second
-MEMORY_MIB = 32
+MEMORY_MIB = 128
 # The Collector's is 1000 requests; both agents are given less, so that it is full within a short run.
 QUEUE = {"sending_queue": {"queue_size": 10, "num_consumers": 4}}
 IN_TIME_SECONDS = 5

@@ -10,9 +10,9 @@ HEADINGS = ("scenario", "agent", "acknowledged", "lost", "twice", "refused", "sl
 
 @dataclasses.dataclass
 class Figures:
-    """In spans. `lost`: acknowledged to their sender and nowhere. `twice`: more often there than once although the sender sent them once
-    or was refused before. `refused`: told their sender, for good. `slowest_ms`: from a request's first attempt to its acknowledgement.
-    `besides` is in words what only this scenario has. `wrong`: what relayd must not do."""
+    """In spans. `lost`: acknowledged to their sender and nowhere. `twice`: more often there than once although the sender sent them
+    once or was refused before. `refused`: told their sender, for good. `slowest_ms`: from a request's first attempt to its
+    acknowledgement. `besides` is in words what only this scenario has. `wrong`: what relayd must not do."""
 
     scenario: str
     agent: str = ""

@@ -12,7 +12,8 @@ from process import Failed
 
 TOO_LARGE = "upstream takes 1 MiB, one span has 2"
 REFUSING = "upstream's memory_limiter refuses: UNAVAILABLE"
-# As an extension, before a call is read. RESOURCE_EXHAUSTED without RetryInfo is not to be tried again (OTLP specification, section Failures).
+# As an extension, before a call is read. RESOURCE_EXHAUSTED without RetryInfo is not to be tried again (OTLP specification, section
+# Failures).
 EXHAUSTED = "upstream's memory_limiter refuses: RESOURCE_EXHAUSTED"
 OPTED_IN = f"{EXHAUSTED}; relayd with retry_resource_exhausted"
 MIB = 1 << 20
@@ -25,7 +26,11 @@ LARGE = ("--clients", 4, "--rate", 10, "--spans", 1000, "--span-bytes", 400, "--
 LIMITER = {"check_interval": "100ms", "limit_mib": 60, "spike_limit_mib": 20}
 AS_EXTENSION = {"extensions": {"memory_limiter": LIMITER}, "server": {"middlewares": [{"id": "memory_limiter"}]}}
 # While what is behind it stands still, it queues until its limiter refuses.
-QUEUE = {"sending_queue": {"queue_size": 100_000, "num_consumers": 10}, "retry_on_failure": {"max_elapsed_time": "0s"}, "timeout": "60s"}
+QUEUE = {
+    "sending_queue": {"queue_size": 100_000, "num_consumers": 10},
+    "retry_on_failure": {"max_elapsed_time": "0s"},
+    "timeout": "60s",
+}
 REFUSING_LOAD = ("--clients", 10, "--rate", 100, "--spans", 100, "--span-bytes", 400)
 # (seconds before the standstill, of it, after it)
 REFUSING_SECONDS = ((2, 8, 4), (10, 30, 20))
@@ -35,7 +40,8 @@ def too_large(stage, full):
     seconds = LARGE_SECONDS[full]
     upstream = Upstream(stage, "upstream", server={"max_recv_msg_size_mib": 1})
     ports = Ports()
-    agent = start_agent(stage, ports, agent_files(stage, ports, {"otlp_grpc": {"endpoint": f"127.0.0.1:{upstream.port}"}}, batch=BATCH))
+    exporters = {"otlp_grpc": {"endpoint": f"127.0.0.1:{upstream.port}"}}
+    agent = start_agent(stage, ports, agent_files(stage, ports, exporters, batch=BATCH))
     load = Load(stage, ports, "--seconds", seconds, *LARGE)
     told = load.end(seconds + 90)
     settle(ports)

@@ -1,4 +1,5 @@
-"""Three Collectors behind one name, which are killed and replaced in turn under load; a replacement has another address, as a new pod has.
+"""Three Collectors behind one name, which are killed and replaced in turn under load; a replacement has another address, as a new
+pod has.
 
 Must never tell an agent more than its DNS server does.
 """

@@ -1,4 +1,5 @@
-"""One client of ten sends spans that no receiver takes that decodes them; what its neighbours lose by it, and what it costs the upstream.
+"""One client of ten sends spans that no receiver takes that decodes them; what its neighbours lose by it, and what it costs the
+upstream.
 
 Must never let the poisonous client's own requests count as its neighbours'.
 """

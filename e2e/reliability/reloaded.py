@@ -7,6 +7,7 @@ import signal
 import time
 
 from reliability.around import Load, Ports, Upstream, agent_files, is_healthy, settle, start_agent, stop_agent, tally
+from reliability.around import without_listener
 from reliability.figures import of_tally
 from process import Failed, wait_until
 from stage import local
@@ -41,10 +42,7 @@ def run(stage, full):
     ended = stop_agent(agent)
     upstream.end()
     figures = of_tally(RELOADED.format(reloads), told, tally(stage, [load], [upstream]))
-    figures.besides = (
-        f"{told['attempts_broken']} attempts broken off; longest without a listener {probed['longest_without_listener_ms']:.0f} ms, "
-        f"without an answer {probed['longest_without_answer_ms']:.0f} ms; {ended}"
-    )
+    figures.besides = f"{told['attempts_broken']} attempts broken off; {without_listener(probed)}; {ended}"
     if "reload" not in agent.log().lower():
         figures.wrong.append("the agent does not speak of a reload")
     if "not in this version" in agent.log():

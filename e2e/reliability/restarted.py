@@ -1,5 +1,5 @@
-"""The agent is restarted again and again under load from telemetrygen, from a program on the OpenTelemetry SDK for Go with its default
-settings, and from numbered clients.
+"""The agent is restarted again and again under load from telemetrygen, from a program on the OpenTelemetry SDK for Go with its
+default settings, and from numbered clients.
 
 Must never restart before the last successor serves.
 """
@@ -9,7 +9,8 @@ import signal
 import time
 
 from process import Failed
-from reliability.around import STOP_SECONDS, Load, Ports, Upstream, agent_files, start_agent, stop_agent, settle, tally
+from reliability.around import STOP_SECONDS, Load, Ports, Upstream, agent_files, settle, start_agent, stop_agent, tally
+from reliability.around import without_listener
 from reliability.figures import of_tally
 from stage import local
 
@@ -53,9 +54,9 @@ def _run(stage, restarts, name, restart):
         time.sleep(max(0, next_at - time.monotonic()))
         agent = restart(stage, agent, ports, files, f"agent-{number}", statuses)
     generator.wait(120)
-    probe.stop()
     sdk.stop()
     told = load.end(90, signal.SIGTERM)
+    probe.stop()
     settle(ports)
     statuses.append(stop_agent(agent))
     upstream.end()
@@ -98,8 +99,7 @@ def _judge(figures, told, counted, probed, sdk, generator, statuses):
     generator_missing = generated - of_generator["distinct"]
     said = {status: statuses.count(status) for status in sorted(set(statuses))}
     figures.besides = (
-        f"longest without a listener {probed['longest_without_listener_ms']:.0f} ms ({probed['refused']} of {probed['probes']} probes "
-        f"refused), without an answer {probed['longest_without_answer_ms']:.0f} ms; "
+        f"{without_listener(probed)}; "
         f"Go SDK: {sdk['ended']} spans, {missing} missing (dropped by its queue {sdk['ended'] - sdk['handed']}, export failed "
         f"{sdk['handed'] - sdk['exported']}), {of_sdk['spans'] - of_sdk['distinct']} twice, {sdk['errors']} errors told; "
         f"telemetrygen: {generated} spans, {generator_missing} missing, {of_generator['spans'] - of_generator['distinct']} twice; "

@@ -20,7 +20,8 @@ fn every_number_is_accounted_for() {
     let [dump, report] = [dump.to_str().unwrap(), report.to_str().unwrap()];
     let sink = Serving::sink(&["--dump", dump]);
     let shape = ["--clients", "3", "--rate", "60", "--seconds", "1", "--spans", "4", "--span-bytes", "200"];
-    let (sent, code) = testkit(&[&["numbered", "--endpoint", &sink.addr, "--report", report], &shape[..]].concat());
+    let (sent, code) =
+        testkit(&[&["numbered", "--endpoint", &sink.addr, "--report", report], &shape[..]].concat());
     assert_eq!(code, Some(0), "{sent}");
     let (counted, code) = sink.end();
     assert_eq!((code, &counted["spans"]), (Some(0), &sent["spans"]));
@@ -30,7 +31,9 @@ fn every_number_is_accounted_for() {
     assert_eq!(code, Some(0));
     let of = |what: &str| once["sent"][what].as_u64().unwrap();
     assert_eq!([of("acknowledged"), of("lost"), of("twice"), of("refused")], [spans, 0, 0, 0]);
-    let services: u64 = (0..3).map(|client| once["services"][format!("numbered-{client}")]["distinct"].as_u64().unwrap()).sum();
+    let services: u64 = (0..3)
+        .map(|client| once["services"][format!("numbered-{client}")]["distinct"].as_u64().unwrap())
+        .sum();
     assert_eq!(services, spans);
     let (twice, _) = testkit(&["tally", "--sent", report, "--received", dump, dump]);
     assert_eq!([&twice["sent"]["lost"], &twice["sent"]["twice"]], [0, spans]);
@@ -56,7 +59,8 @@ fn absence_is_seen() {
     let (seen, code) = testkit(&["probe", "--endpoint", &addr, "--seconds", "0.1"]);
     assert_eq!((code, &seen["refused"]), (Some(1), &seen["probes"]), "{seen}");
     let short = ["--clients", "1", "--rate", "20", "--seconds", "0.1", "--retry-seconds", "0.2"];
-    let arguments = [&["numbered", "--endpoint", &addr, "--report", report.to_str().unwrap()], &short[..]].concat();
+    let arguments =
+        [&["numbered", "--endpoint", &addr, "--report", report.to_str().unwrap()], &short[..]].concat();
     let (sent, code) = testkit(&arguments);
     assert_eq!((code, &sent["spans"], &sent["unknown"]), (Some(1), &0.into(), &0.into()), "{sent}");
     assert!(sent["refused"].as_u64().unwrap() > 0, "{sent}");

@@ -1,15 +1,22 @@
 //! `testkit probe`: is somebody listening, and does he answer? A new connection every few milliseconds, an empty Export on each.
 //!
-//! Must never open two connections at a time: a receiver that is slow would then look like one that is busy.
+//! Must never wait for one probe before the next: while one is held up, a gap would go unseen.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::task::{LocalSet, spawn_local};
 
 use super::client::{Connection, call, head};
 use super::ending;
 use crate::raw::grpc_message;
+
+/// A connection that takes longer than this was not taken by a listener at once: its SYN was lost or dropped, and sent again a second
+/// later (RFC 6298 section 2).
+const PROMPT: Duration = Duration::from_millis(200);
 
 /// Arguments of `testkit probe`.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,91 +30,129 @@ pub struct Args {
     /// How long to probe; without it, until SIGTERM or ctrl-c.
     #[arg(long)]
     pub seconds: Option<f64>,
-    /// Seconds that one probe may take.
+    /// Seconds that connecting and the call may take, each.
     #[arg(long, default_value_t = 5.0)]
     pub timeout_seconds: f64,
 }
 
-/// What the probes have seen.
-#[derive(Debug, Default)]
-struct Seen {
-    probes: u64,
-    refused: u64,
-    unanswered: u64,
-    /// The last connection that was taken, and whether one was refused since.
-    last_taken: Option<(Instant, bool)>,
-    longest_refused: Duration,
-    last_answered: Option<Instant>,
-    longest_unanswered: Duration,
+/// How a probe went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Probe {
+    begun: Instant,
+    /// When it was connected; `None` where it was refused or not taken in time.
+    taken: Option<Instant>,
+    /// When it was answered with OK.
+    answered: Option<Instant>,
 }
 
-impl Seen {
-    fn note_taken(&mut self) {
-        let now = Instant::now();
-        if let Some((last, true)) = self.last_taken {
-            self.longest_refused = self.longest_refused.max(now - last);
-        }
-        self.last_taken = Some((now, false));
-    }
-
-    fn note_refused(&mut self) {
-        self.refused += 1;
-        if let Some((_, refused)) = &mut self.last_taken {
-            *refused = true;
-        }
-    }
-
-    fn note_answered(&mut self) {
-        let now = Instant::now();
-        if let Some(last) = self.last_answered {
-            self.longest_unanswered = self.longest_unanswered.max(now - last);
-        }
-        self.last_answered = Some(now);
-    }
-}
-
-/// Probes until the time is over or a signal says so. Gives the JSON object and whether any probe was answered:
-/// `longest_without_listener_ms` from the last connection before one that was refused to the next that was taken,
-/// `longest_without_answer_ms` between any two answers.
+/// Probes until the time is over or a signal says so, and then for as long as the last ones take. Gives the JSON object and whether any
+/// probe was answered: `longest_without_listener_ms` from a probe that was not taken at once to the next that was,
+/// `longest_without_answer_ms` between two answers, `slowest_ms` of one probe.
 ///
 /// # Errors
 /// The handling of signals.
 pub async fn run(args: &Args) -> io::Result<(Value, bool)> {
-    let mut seen = Seen::default();
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let timeout = Duration::from_secs_f64(args.timeout_seconds);
     let probing = async {
         let pause = Duration::from_secs_f64(args.every_ms / 1e3);
-        let timeout = Duration::from_secs_f64(args.timeout_seconds);
+        let mut due = Instant::now();
         loop {
-            let next = Instant::now() + pause;
-            probe(&args.endpoint, timeout, &mut seen).await;
-            tokio::time::sleep_until(next.into()).await;
+            let (endpoint, seen) = (args.endpoint.clone(), Rc::clone(&seen));
+            spawn_local(async move {
+                let probe = probe(&endpoint, timeout).await;
+                seen.borrow_mut().push(probe);
+            });
+            due = (due + pause).max(Instant::now());
+            tokio::time::sleep_until(due.into()).await;
         }
     };
-    tokio::select! {
-        () = probing => {}
-        ended = ending::end(args.seconds, false) => ended?,
-    }
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-    let object = json!({
-        "probes": seen.probes, "refused": seen.refused, "unanswered": seen.unanswered,
-        "longest_without_listener_ms": milliseconds(seen.longest_refused),
-        "longest_without_answer_ms": milliseconds(seen.longest_unanswered),
-    });
-    Ok((object, seen.last_answered.is_some()))
+    let probes = LocalSet::new();
+    probes
+        .run_until(async {
+            tokio::select! {
+                () = probing => Ok(()),
+                ended = ending::end(args.seconds, false) => ended,
+            }
+        })
+        .await?;
+    // What has begun ends by its own timeouts.
+    probes.await;
+    let mut seen = seen.take();
+    seen.sort_by_key(|probe| probe.begun);
+    Ok((object(&seen), seen.iter().any(|probe| probe.answered.is_some())))
 }
 
-async fn probe(endpoint: &str, timeout: Duration, seen: &mut Seen) {
-    seen.probes += 1;
+async fn probe(endpoint: &str, timeout: Duration) -> Probe {
+    let mut probe = Probe { begun: Instant::now(), taken: None, answered: None };
     let opened = tokio::time::timeout(timeout, Connection::open(endpoint)).await;
-    let Ok(Ok(connection)) = opened else {
-        seen.note_refused();
-        return;
-    };
-    seen.note_taken();
+    let Ok(Ok(connection)) = opened else { return probe };
+    probe.taken = Some(Instant::now());
     let called = call(&connection.send, head(endpoint, timeout, false), grpc_message(&[]));
-    match tokio::time::timeout(timeout, called).await {
-        Ok(Ok(answer)) if answer.code == 0 => seen.note_answered(),
-        _ => seen.unanswered += 1,
+    if let Ok(Ok(answer)) = tokio::time::timeout(timeout, called).await {
+        probe.answered = (answer.code == 0).then(Instant::now);
     }
     connection.close().await;
+    probe
+}
+
+/// `seen` in the order in which the probes began.
+fn object(seen: &[Probe]) -> Value {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let late = |probe: &&Probe| probe.taken.is_some_and(|taken| taken - probe.begun > PROMPT);
+    let mut answers: Vec<_> = seen.iter().filter_map(|probe| probe.answered).collect();
+    answers.sort();
+    let between = answers.windows(2).map(|pair| pair[1] - pair[0]).max();
+    let slowest = seen.iter().filter_map(|probe| Some(probe.answered? - probe.begun)).max();
+    json!({
+        "probes": seen.len(),
+        "refused": seen.iter().filter(|probe| probe.taken.is_none()).count(),
+        "late": seen.iter().filter(late).count(),
+        "unanswered": seen.iter().filter(|probe| probe.taken.is_some() && probe.answered.is_none()).count(),
+        "longest_without_listener_ms": milliseconds(longest_without_listener(seen)),
+        "longest_without_answer_ms": milliseconds(between.unwrap_or_default()),
+        "slowest_ms": milliseconds(slowest.unwrap_or_default()),
+    })
+}
+
+fn longest_without_listener(seen: &[Probe]) -> Duration {
+    let (mut longest, mut since) = (Duration::ZERO, None);
+    for probe in seen {
+        if probe.taken.is_some_and(|taken| taken - probe.begun <= PROMPT) {
+            longest = longest.max(since.take().map_or(Duration::ZERO, |since| probe.begun - since));
+        } else {
+            since.get_or_insert(probe.begun);
+        }
+    }
+    longest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: a gap lasts from the first probe that found nobody, or was taken only when it knocked again, to the next that found
+    /// somebody.
+    #[test]
+    fn gaps_are_measured() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let probe = |begun, taken: Option<u64>| Probe {
+            begun: at(begun),
+            taken: taken.map(at),
+            answered: taken.map(|ms| at(ms + 1)),
+        };
+        let seen = [
+            probe(0, Some(1)),
+            probe(5, None),
+            probe(10, Some(11)),
+            probe(15, Some(1_015)),
+            probe(20, None),
+            probe(25, Some(26)),
+        ];
+        let found = object(&seen);
+        assert_eq!(found["longest_without_listener_ms"], 10.0);
+        assert_eq!([&found["refused"], &found["late"], &found["unanswered"]], [2, 1, 0]);
+        assert_eq!([&found["slowest_ms"], &found["longest_without_answer_ms"]], [1_001.0, 989.0]);
+    }
 }
