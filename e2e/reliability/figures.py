@@ -12,7 +12,7 @@ HEADINGS = ("scenario", "agent", "acknowledged", "lost", "twice", "refused", "sl
 class Figures:
     """In spans. `lost`: acknowledged to their sender and nowhere. `twice`: more often there than once although the sender sent them
     once or was refused before. `refused`: told their sender, for good. `slowest_ms`: from a request's first attempt to its
-    acknowledgement. `besides` is in words what only this scenario has. `wrong`: what relayd must not do."""
+    acknowledgement. `repeated`: requests sent again because an answer was lost with its connection. `besides` is in words what only this scenario has. `wrong`: what relayd must not do."""
 
     scenario: str
     agent: str = ""
@@ -21,19 +21,21 @@ class Figures:
     twice: int | None = None
     refused: int | None = None
     slowest_ms: float | None = None
+    repeated: int = 0
     besides: str = ""
     wrong: list = dataclasses.field(default_factory=list)
 
     def cells(self):
         counts = (self.acknowledged, self.lost, self.twice, self.refused, self.slowest_ms)
         figures = ["-" if figure is None else f"{figure:.0f}" for figure in counts]
-        return [self.scenario, self.agent, *figures, self.besides]
+        repeated = f"; {self.repeated} requests sent again because an answer was lost" if self.repeated else ""
+        return [self.scenario, self.agent, *figures, self.besides + repeated]
 
 
 def of_tally(scenario, load, tally):
     """Figures of a `testkit numbered` and its `tally`, both JSON objects; what nobody may do is noted as wrong."""
     sent = tally["sent"]
-    figures = Figures(scenario, "", sent["acknowledged"], sent["lost"], sent["twice"], sent["refused"], load["slowest_ms"])
+    figures = Figures(scenario, "", sent["acknowledged"], sent["lost"], sent["twice"], sent["refused"], load["slowest_ms"], load["repeated"])
     if sent["lost"]:
         figures.wrong.append(f"{sent['lost']} spans lost, such as (client, request, span) {sent['examples']}")
     if sent["acknowledged"] == 0:

@@ -63,7 +63,9 @@ pub(super) struct Sent {
 /// How an attempt ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unanswered {
-    /// The receiver has not processed it: no connection, or it said so (RFC 9113 section 8.7).
+    /// Nobody took the connection.
+    NotConnected,
+    /// The receiver said that it has not processed it (RFC 9113 section 8.7).
     NotProcessed,
     /// Nobody knows.
     Lost,
@@ -158,7 +160,7 @@ impl Client {
     async fn deliver(&mut self, framed: &Bytes) -> u8 {
         let begun = Instant::now();
         let give_up = begun + Duration::from_secs_f64(self.args.retry_seconds);
-        let (mut backoff, mut may_have_arrived) = (FIRST_BACKOFF, false);
+        let (mut backoff, mut may_have_arrived, mut was_sent_on) = (FIRST_BACKOFF, false, false);
         loop {
             let wait = match self.attempt(framed).await {
                 Ok(answer) if answer.code == 0 => {
@@ -168,6 +170,11 @@ impl Client {
                 Ok(answer) => {
                     self.seen.borrow_mut().refusals += 1;
                     is_retryable(&answer).then(|| answer.retry_after.unwrap_or(backoff))
+                }
+                // As gRPC's clients do, once and at once ("transparent retries").
+                Err(Unanswered::NotProcessed) if !was_sent_on => {
+                    was_sent_on = true;
+                    continue;
                 }
                 Err(unanswered) => {
                     self.seen.borrow_mut().broken += 1;
@@ -189,10 +196,10 @@ impl Client {
     async fn attempt(&mut self, framed: &Bytes) -> Result<Answer, Unanswered> {
         if self.connection.is_none() {
             let opened = tokio::time::timeout(self.timeout, Connection::open(&self.args.endpoint)).await;
-            self.connection = Some(opened.ok().and_then(Result::ok).ok_or(Unanswered::NotProcessed)?);
+            self.connection = Some(opened.ok().and_then(Result::ok).ok_or(Unanswered::NotConnected)?);
             self.seen.borrow_mut().connections += 1;
         }
-        let Some(connection) = &self.connection else { return Err(Unanswered::NotProcessed) };
+        let Some(connection) = &self.connection else { return Err(Unanswered::NotConnected) };
         let called = call(&connection.send, self.head.clone(), framed.clone());
         let unanswered = match tokio::time::timeout(self.timeout, called).await {
             Ok(Ok(answer)) => return Ok(answer),
