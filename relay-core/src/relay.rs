@@ -14,6 +14,7 @@ use crate::batch::Receipt;
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
 use crate::io::http::configured_headers;
+use crate::io::origins::Origins;
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
@@ -121,6 +122,7 @@ impl RelayBuilder {
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
         let core_shared = |inbox| CoreShared { inbox, connections: AtomicUsize::new(0) };
         let (budget, upstreams) = upstreams;
+        let receiver_names = receivers.iter().map(|receiver| receiver.config.name.clone()).collect();
         let shared = Arc::new(Shared {
             budget,
             receivers,
@@ -130,6 +132,7 @@ impl RelayBuilder {
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
             transcoder,
             submitted: ReceiverCounters::default(),
+            origins: Arc::new(Origins::new(receiver_names)),
             draining: AtomicBool::new(false),
         });
         let mut handle = RelayHandle { shared, threads: Vec::new() };

@@ -13,6 +13,9 @@ pub enum DropReason {
     Aborted,
     /// A single item larger than the upstream's limit, with its resource and scope.
     ItemTooLarge,
+    /// The upstream refused it for good together with others, and was not asked what it is: nothing that is tried there passes
+    /// (a misconfigured upstream), or it does not pass often enough to pay for more calls.
+    NotIsolated,
     /// The upstream counted it in `partial_success` (OTLP, "Partial Success": must not be retried).
     PartialSuccess,
     /// The upstream refused it for good (OTLP, "Failures": a non-retryable code), alone, after its neighbours were
@@ -27,10 +30,16 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Whether whoever sent it may send it again: it was not refused for good.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Aborted | Self::RetriesExhausted | Self::ShutdownDeadline)
+    }
+
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Aborted,
         Self::ItemTooLarge,
+        Self::NotIsolated,
         Self::PartialSuccess,
         Self::Rejected,
         Self::RetriesExhausted,
@@ -42,6 +51,7 @@ impl DropReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Aborted => "aborted",
+            Self::NotIsolated => "not_isolated",
             Self::PartialSuccess => "partial_success",
             Self::Rejected => "rejected",
             Self::RetriesExhausted => "retries_exhausted",

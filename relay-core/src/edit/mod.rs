@@ -4,4 +4,4 @@
 mod compose;
 mod split;
 
-pub use split::{Split, SplitLimit, split};
+pub use split::{Split, SplitLimit, split, split_keeping};

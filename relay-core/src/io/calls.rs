@@ -17,8 +17,9 @@ use super::auth::Verifying;
 use super::call::{Call, Rejection, judge};
 use super::core::{Core, Offered};
 use super::inbound::Inbound;
+use super::not_delivered::{deadline_passed, not_delivered};
 use super::{clock, gather, reply};
-use crate::batch::{DropReason, Settled};
+use crate::batch::{Origin, Settled};
 use crate::grpc::Code;
 use crate::http2::{Event, Server, Violation};
 use crate::limits;
@@ -30,6 +31,7 @@ use crate::stats::{Counted, RejectReason, Transport};
 pub(crate) struct Calls {
     core: Rc<Core>,
     receiver: usize,
+    origin: Origin,
     message_bytes_max: usize,
     pub(crate) http2: Server,
     // Calls that are not answered, ascending by stream, but for those in `results`.
@@ -41,6 +43,8 @@ pub(crate) struct Calls {
 enum Later {
     /// The upstream's answer.
     Settled(Counted, Settled),
+    /// Nothing within its sender's deadline.
+    Late(Counted),
     /// Whether its sender may send it. It holds slices of read buffers, which the charge stands for.
     Verified(Box<Call>, Result<(), Rejection>, Charge),
 }
@@ -61,8 +65,15 @@ enum Wait {
 }
 
 impl Calls {
-    pub(crate) fn new(core: Rc<Core>, receiver: usize, message_bytes_max: usize, http2: Server) -> Self {
-        Self { core, receiver, message_bytes_max, http2, open: Vec::new(), results: FuturesUnordered::new() }
+    /// For the connection of this number to the receiver of that number.
+    pub(crate) fn new(
+        core: Rc<Core>,
+        (receiver, origin): (usize, Origin),
+        message_bytes_max: usize,
+        http2: Server,
+    ) -> Self {
+        let (open, results) = (Vec::new(), FuturesUnordered::new());
+        Self { core, receiver, origin, message_bytes_max, http2, open, results }
     }
 
     /// Takes what was read.
@@ -184,7 +195,8 @@ impl Calls {
             return self.verify(stream, call, verifying);
         }
         let timeout = call.timeout;
-        let offered = call.finish().and_then(|request| self.core.offer(self.receiver, request, false));
+        let request = call.finish().map(|request| request.sent_by(self.origin));
+        let offered = request.and_then(|request| self.core.offer(self.receiver, request, false));
         self.settle(stream, offered, timeout, None);
     }
 
@@ -214,9 +226,14 @@ impl Calls {
             Ok(Offered::Waiting(receipt, counted)) => {
                 let awaited = AwaitedResult::new(&self.core);
                 self.results.push(Box::pin(async move {
-                    let settled = receipt.await;
+                    let settled = match timeout {
+                        None => Ok(receipt.await),
+                        Some(timeout) => tokio::time::timeout(timeout, receipt).await,
+                    };
                     drop(awaited);
-                    (stream, Later::Settled(counted, settled))
+                    let later =
+                        settled.map_or(Later::Late(counted), |settled| Later::Settled(counted, settled));
+                    (stream, later)
                 }));
             }
             Ok(Offered::Blocked(request)) => {
@@ -250,7 +267,10 @@ impl Calls {
                     self.count_acceptance(counted);
                     reply::accept_partly(&mut self.http2, stream, rejected, &message);
                 }
-                Later::Settled(counted, settled) => self.refuse(stream, &not_delivered(settled, counted)),
+                Later::Settled(counted, settled) => {
+                    self.refuse(stream, &not_delivered(&settled, counted, Transport::Grpc));
+                }
+                Later::Late(counted) => self.refuse(stream, &deadline_passed(counted)),
                 Later::Verified(call, Ok(()), _charge) => self.complete(stream, *call),
                 Later::Verified(_, Err(rejection), _) => self.refuse(stream, &rejection),
             }
@@ -319,20 +339,6 @@ impl Calls {
         self.core.count_rejection(self.receiver, Transport::Grpc, rejection);
         reply::refuse(&mut self.http2, stream, rejection);
     }
-}
-
-/// What a sender is told that waited for the upstream's answer: whether trying again may help is the upstream's word.
-pub(crate) fn not_delivered(settled: Settled, counted: Counted) -> Rejection {
-    let code = match settled {
-        Settled::Dropped(DropReason::Rejected | DropReason::ItemTooLarge) => Code::INVALID_ARGUMENT,
-        Settled::Dropped(DropReason::Unimplemented) => Code::UNIMPLEMENTED,
-        _ => Code::UNAVAILABLE,
-    };
-    let message = match settled {
-        Settled::Dropped(reason) => format!("the upstream did not take it: {}", reason.name()),
-        _ => "the upstream did not take it".to_owned(),
-    };
-    Rejection { counted: Some(counted), ..Rejection::new(RejectReason::Upstream, code, message) }
 }
 
 /// There is no room for a body whose items nobody has counted.

@@ -93,7 +93,8 @@ async fn work(
         .enumerate()
         .map(|(about, intake)| {
             let intake = (about, Rc::clone(intake));
-            Sender::new(intake, shared.cores.len(), phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
+            let around = (shared.cores.len(), &shared.origins);
+            Sender::new(intake, around, phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
         })
         .collect();
     let mut sending = JoinSet::new();
@@ -263,7 +264,7 @@ impl Core {
     /// Takes a request of the embedding service; admission was asked where it came from, and is asked again here.
     fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
         let shared = receipts.len() > 1;
-        let request = Inbound::Framed(request);
+        let request = Inbound::from(request);
         let request = if shared { request.detached() } else { request };
         let (counted, signal) = (request.counted(), request.signal());
         let mut refused = None;
@@ -321,7 +322,7 @@ async fn drain(
     phase.send(Phase::Over).ok();
     // A core that is done early holds nothing itself, and what it would find here are other cores' batches.
     for intake in core.intakes.iter().filter(|_| !in_time) {
-        while let Some(batch) = intake.next(true) {
+        while let Some(batch) = intake.next(true).or_else(|| intake.next_apart_whatever()) {
             batch.drop_for(DropReason::ShutdownDeadline);
         }
     }

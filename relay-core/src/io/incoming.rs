@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::connection;
 use super::core::Core;
 use super::http::{self, Preface};
+use super::origins::{Origins, Sender};
 use super::socket::Socket;
 use super::tls::accept_tls;
 
@@ -18,15 +19,17 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
         tracing::debug!(%error, "a new connection is gone already");
         return;
     }
+    let sender = Sender { receiver, peer: socket.peer() };
+    let origin = Origins::open(&core.shared.origins, sender);
     let Ok(mut stream) = accept_tls(&core, receiver, socket).await else { return };
     if config.http.is_none() {
-        return connection::serve(core, receiver, stream, Bytes::new()).await;
+        return connection::serve(core, (receiver, origin), stream, Bytes::new()).await;
     }
     match http::sniff(&mut stream).await {
         Ok(Preface::Http2(first)) if config.grpc => {
-            connection::serve(Rc::clone(&core), receiver, stream, first).await;
+            connection::serve(Rc::clone(&core), (receiver, origin), stream, first).await;
         }
-        Ok(preface) => http::serve(Rc::clone(&core), receiver, stream, preface).await,
+        Ok(preface) => http::serve(Rc::clone(&core), (receiver, origin), stream, preface).await,
         // A sender that goes away is not an event (health probes do so all day).
         Err(error) => tracing::debug!(%error, "connection of a sender ended"),
     }

@@ -5,6 +5,7 @@
 //! Only [`shared`] is seen by several threads.
 
 pub(crate) mod affinity;
+pub(crate) mod apart;
 pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod calls;
@@ -23,6 +24,8 @@ pub(crate) mod intake;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod log_limit;
+pub(crate) mod not_delivered;
+pub(crate) mod origins;
 pub(crate) mod reply;
 mod route;
 pub(crate) mod sender;

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use http::HeaderMap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::apart::Refusals;
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
+use super::origins::Origins;
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
@@ -48,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
     pub(crate) transcoder: Option<Transcoder>,
+    /// Who the senders are.
+    pub(crate) origins: Arc<Origins>,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }
@@ -140,6 +144,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) bytes_max: AtomicUsize,
     /// Told whenever something held has gone: senders that block on a full queue look again.
     pub(crate) room: Notify,
+    /// What it refuses for good, and from whom.
+    pub(crate) refusals: Refusals,
     /// Set when it was said that the upstream has no service for the signal: once is enough.
     pub(crate) said_unimplemented: AtomicBool,
 }
@@ -181,6 +187,7 @@ impl UpstreamShared {
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
             room: Notify::new(),
+            refusals: Refusals::default(),
             said_unimplemented: AtomicBool::new(false),
             route,
             tls,
@@ -199,6 +206,12 @@ impl UpstreamShared {
         self.config.passthrough != Passthrough::Off && has_encoding
     }
 
+    /// Items that it has accepted, and unopened requests.
+    pub(crate) fn delivered(&self) -> u64 {
+        let ledgers = self.ledgers.iter().chain(&self.unopened_ledgers);
+        ledgers.map(|ledger| ledger.counts().delivered).sum()
+    }
+
     fn stats(&self) -> UpstreamStats {
         let mut stats = UpstreamStats {
             name: self.config.name.clone(),
@@ -206,6 +219,7 @@ impl UpstreamShared {
             queue_batches: self.lanes.len(),
             queue_batches_max: limits::QUEUE_BATCHES_MAX * self.ledgers.len(),
             held_bytes: self.budget.used(),
+            suspects: self.refusals.suspects(),
             ..UpstreamStats::default()
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());

@@ -5,12 +5,19 @@
 
 mod decision;
 mod endpoint;
+mod isolation;
 mod outcome;
 mod reconnect;
 mod retry;
+mod retry_table;
+mod size_words;
+mod suspects;
 
-pub use decision::{Decision, Isolation};
+pub use decision::{Decision, Sent, decide};
 pub use endpoint::{Endpoint, EndpointError};
+pub use isolation::{Blame, IsolationBudget, Turns};
 pub use outcome::{Outcome, Verdict};
 pub use reconnect::Reconnect;
 pub use retry::{Retry, RetryPolicy};
+pub use retry_table::RetryTable;
+pub use suspects::Suspects;

@@ -10,10 +10,11 @@ use hyper::body::Incoming;
 
 use super::super::auth::Gate;
 use super::super::call::{Rejection, inflated};
-use super::super::calls::{AwaitedResult, memory_full, not_delivered};
+use super::super::calls::{AwaitedResult, memory_full};
 use super::super::clock;
 use super::super::core::{Core, Offered};
 use super::super::inbound::Inbound;
+use super::super::not_delivered::not_delivered;
 use super::super::reply::partial_success;
 use super::super::{gather, transcode};
 use super::answer::{self, AnswerBody};
@@ -21,16 +22,16 @@ use super::body::{self, Body};
 use super::cors;
 use super::format::Format;
 use super::head::{self, Head};
-use crate::batch::{Settled, Unopened};
+use crate::batch::{Origin, Settled, Unopened};
 use crate::config::HttpConfig;
 use crate::grpc::ExportResponse;
 use crate::otlp::RawRequest;
 use crate::stats::{Counted, RejectReason, Transport};
 
-/// Answers one request.
+/// Answers one request that came to the receiver of this number by the connection of that.
 pub(super) async fn answer(
     core: Rc<Core>,
-    receiver: usize,
+    (receiver, origin): (usize, Origin),
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     gather::call();
@@ -45,7 +46,7 @@ pub(super) async fn answer(
     }
     let format = Format::of_answer(&parts.headers);
     let mut rest = Rest::Read;
-    let mut response = match take(&core, receiver, http, &parts, (incoming, &mut rest)).await {
+    let mut response = match take(&core, (receiver, origin), http, &parts, (incoming, &mut rest)).await {
         Ok(Accepted { counted, partial }) => {
             if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
                 counters.accept(counted);
@@ -90,7 +91,7 @@ enum Rest {
 
 async fn take(
     core: &Rc<Core>,
-    receiver: usize,
+    (receiver, origin): (usize, Origin),
     http: &HttpConfig,
     parts: &http::request::Parts,
     (incoming, rest): (Incoming, &mut Rest),
@@ -117,11 +118,11 @@ async fn take(
         Some(encoding) if head.format == Format::Protobuf && core.passes(receiver, head.signal, encoding) => {
             // What follows is charged where it is queued.
             drop(body.charge);
-            Inbound::Unopened(Unopened { signal: head.signal, encoding, bytes: body.bytes })
+            Unopened { signal: head.signal, encoding, bytes: body.bytes }.into()
         }
         _ => decode(core, head, body, bytes_max).await?,
     };
-    admit(core, receiver, request).await
+    admit(core, receiver, request.sent_by(origin)).await
 }
 
 /// From a body to a request that may be admitted.
@@ -144,7 +145,7 @@ async fn decode(core: &Rc<Core>, head: Head, body: Body, bytes_max: usize) -> Re
     // What follows is charged where it is queued.
     drop(charge);
     let framed = RawRequest::new(message).frame(head.signal);
-    framed.map(Inbound::Framed).map_err(|error| Rejection::malformed(head.signal, error))
+    framed.map(Inbound::from).map_err(|error| Rejection::malformed(head.signal, error))
 }
 
 /// Admits a request, after a wait for room if need be, and waits for the upstream's answer if that was asked for.
@@ -164,7 +165,7 @@ async fn admit(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Acc
                 Settled::Partial { rejected, message } => {
                     Ok(Accepted { counted, partial: Some(partial_success(rejected, &message)) })
                 }
-                settled => Err(not_delivered(settled, counted)),
+                settled => Err(not_delivered(&settled, counted, Transport::Http)),
             }
         }
         // The last offer never blocks.
