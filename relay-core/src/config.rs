@@ -250,7 +250,8 @@ impl std::fmt::Debug for Destination {
 /// Takes batches inside the process: a printer, a test, an embedding service's own exporter.
 pub trait BatchSink: Send + Sync {
     /// Takes `batch` and says what became of it. Called on a core's thread: it must not block for long, because that
-    /// core receives nothing meanwhile.
+    /// core receives nothing meanwhile. If it panics, the batch is dropped as aborted, and the core goes on. Slices that it keeps of
+    /// a request that several upstreams share count as held until it lets go of them.
     fn deliver(&self, batch: &Batch) -> Outcome;
 }
 

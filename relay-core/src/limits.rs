@@ -49,6 +49,27 @@ pub const SPLIT_REQUESTS_MAX: usize = 1024;
 /// Longest delay that a `RetryInfo` is obeyed for: an upstream that says "tomorrow" is asked again after this.
 pub const THROTTLE_DELAY_MAX: Duration = Duration::from_secs(300);
 
+/// Addresses of one upstream that are used: a headless service of the largest clusters has some hundred. Of more, the first in
+/// their order.
+pub const UPSTREAM_ADDRESSES_MAX: usize = 256;
+
+/// Time between two lookups of an upstream's name: a pod that is new gets its share within it, and a node asks its DNS server
+/// twice a minute for each upstream.
+pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Shortest interval that may be asked for.
+pub const RESOLVE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Time for one lookup: two attempts of resolv.conf's default timeout.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Shortest time between two lookups where a failed dial asks for one: a thousand agents that lose one upstream must not lose
+/// their DNS server too.
+pub const RESOLVE_AGAIN_MIN: Duration = Duration::from_secs(5);
+
+/// First delay before a lookup that has failed is repeated; it doubles up to the interval.
+pub const RESOLVE_RETRY_MIN: Duration = Duration::from_secs(1);
+
 /// First delay before dialling an upstream again.
 pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 
@@ -303,6 +324,14 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes that a connection may be let in with per turn while requests wait for room: what is copied into a batch at most. A larger
+/// request waits for as many rounds as it has of these.
+pub const TURN_BYTES: usize = INLINE_COPY_BYTES_MAX;
+
+/// What bodies that are not complete leave free of the byte budget, as a fraction of it (one fourth): room for one of them at a time to be
+/// completed. Without it a budget full of halves would let none of them end.
+pub const BODY_RESERVE_DIVISOR: usize = 4;
+
 /// An upstream's words about a partial success as they are passed on to a sender, in bytes: the answer is one small frame.
 pub const PARTIAL_MESSAGE_BYTES_MAX: usize = 4 << 10;
 
@@ -313,8 +342,17 @@ pub const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Largest delay between attempts while draining: a drain has seconds, not minutes.
 pub const DRAIN_RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// Time for senders to see GOAWAY and finish their calls before a drain closes their connections.
+/// Time for senders to see that a drain has begun (GOAWAY, `Connection: close`) before connections without a call are closed.
 pub const DRAIN_CONNECTIONS_MAX: Duration = Duration::from_secs(1);
+
+/// How long an idle connection of HTTP/1.1 is left open when a drain begins: a request may be on its way, and is answered.
+pub const DRAIN_IDLE_HTTP1: Duration = Duration::from_millis(500);
+
+/// Time for calls that have begun to end before a drain closes their connections: a large body over a slow network.
+pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
+
+/// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
+pub const ACCEPT_SETTLE: Duration = Duration::from_millis(10);
 
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

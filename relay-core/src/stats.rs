@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::batch::LedgerCounts;
 use crate::otlp::Signal;
 
+mod sum;
+
 /// Why a request was answered with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -96,6 +98,10 @@ pub struct Stats {
     pub held_bytes_max: usize,
     /// Open connections of senders.
     pub connections: usize,
+    /// For each core why it has died, if it has: it takes nothing and sends nothing any more.
+    pub deaths: Vec<Option<String>>,
+    /// Connections of senders that ended by a panic of ours.
+    pub connection_panics: u64,
 }
 
 /// How requests reach a receiver.
@@ -217,6 +223,8 @@ pub struct UpstreamStats {
     pub isolated_requests: u64,
     /// Connections whose requests are kept apart from those of others now, because the upstream has refused such a request.
     pub suspects: usize,
+    /// Calls that ended by a panic (of a [`crate::config::BatchSink`], or of ours); what they held is dropped as aborted.
+    pub call_panics: u64,
     /// Connections made.
     pub connects: u64,
     /// Batches sealed because they were full (`batch_size_trigger_send`).
@@ -229,6 +237,21 @@ pub struct UpstreamStats {
     pub batch_bytes: u64,
     /// TLS with it, if that is spoken.
     pub tls: Option<TlsStats>,
+    /// How its name is looked up, if it has one.
+    pub resolution: Option<ResolutionStats>,
+}
+
+/// Lookups of the name of one upstream. Upstreams of the same name are looked up together, and each shows the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResolutionStats {
+    /// Lookups begun.
+    pub lookups: u64,
+    /// Of those, the ones that failed or found no address; the addresses known before stay in use.
+    pub failures: u64,
+    /// Changes of the set of addresses, the first one included.
+    pub changes: u64,
+    /// Addresses in use.
+    pub addresses: usize,
 }
 
 /// TLS of one receiver or upstream.
@@ -327,6 +350,7 @@ pub(crate) struct UpstreamCounters {
     pub(crate) retries: Counter,
     pub(crate) isolating_calls: Counter,
     pub(crate) isolated_requests: Counter,
+    pub(crate) panics: Counter,
     pub(crate) connects: Counter,
     pub(crate) size_triggers: Counter,
     pub(crate) timeout_triggers: Counter,
@@ -343,6 +367,7 @@ impl UpstreamCounters {
         stats.retries += self.retries.get();
         stats.isolating_calls += self.isolating_calls.get();
         stats.isolated_requests += self.isolated_requests.get();
+        stats.call_panics += self.panics.get();
         stats.connects += self.connects.get();
         stats.size_triggers += self.size_triggers.get();
         stats.timeout_triggers += self.timeout_triggers.get();

@@ -4,6 +4,7 @@
 //! One OS thread per core runs one single-threaded runtime; everything in [`core`] and below belongs to that thread.
 //! Only [`shared`] is seen by several threads.
 
+pub(crate) mod admission;
 pub(crate) mod affinity;
 pub(crate) mod apart;
 pub(crate) mod auth;
@@ -13,6 +14,8 @@ pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
+pub(crate) mod core_thread;
+pub(crate) mod death;
 pub mod encoding;
 pub(crate) mod export;
 pub(crate) mod gather;
@@ -23,14 +26,19 @@ pub(crate) mod incoming;
 pub(crate) mod intake;
 pub(crate) mod link;
 pub(crate) mod listener;
+pub(crate) mod listening;
 pub(crate) mod log_limit;
 pub(crate) mod not_delivered;
 pub(crate) mod origins;
 pub(crate) mod reply;
+pub(crate) mod resolver;
 mod route;
 pub(crate) mod sender;
 pub(crate) mod shared;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod transcode;
+pub(crate) mod turnstile;
 pub(crate) mod unopened;

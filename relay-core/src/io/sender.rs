@@ -341,7 +341,14 @@ impl Drop for CallGuard {
             sender.intake.upstream.lanes.wake(sender.intake.core);
         }
         sender.intake.counters.calls.sub(1);
+        if std::thread::panicking() {
+            sender.intake.counters.panics.add(1);
+            if let Some(left_out) = sender.log.allow(sender.about, "panic") {
+                let exporter = &sender.intake.upstream.config.name;
+                tracing::error!(exporter, left_out, "a call has panicked; what it held is dropped");
+            }
+        }
         sender.call_ended.notify_one();
-        sender.intake.upstream.room.notify_waiters();
+        sender.intake.upstream.room_came();
     }
 }

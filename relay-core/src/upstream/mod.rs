@@ -10,14 +10,16 @@ mod outcome;
 mod reconnect;
 mod retry;
 mod retry_table;
+mod ring;
 mod size_words;
 mod suspects;
 
 pub use decision::{Decision, Sent, decide};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, HostName, NameServer};
 pub use isolation::{Blame, IsolationBudget, Turns};
 pub use outcome::{Outcome, Verdict};
 pub use reconnect::Reconnect;
 pub use retry::{Retry, RetryPolicy};
 pub use retry_table::RetryTable;
+pub use ring::Ring;
 pub use suspects::Suspects;
