@@ -118,6 +118,9 @@ async fn send_one(relay: &RelayHandle, sample: &Sample) -> Result<(), String> {
             }
             Settled::Refused => return Err("it was refused".to_owned()),
             Settled::Dropped(reason) => return Err(reason.name().replace('_', " ")),
+            Settled::Failed(failure) => {
+                return Err(format!("{}: {}", failure.reason.name().replace('_', " "), failure.message));
+            }
         }
     }
     Ok(())

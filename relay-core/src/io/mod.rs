@@ -7,6 +7,7 @@
 pub(crate) mod addresses;
 pub(crate) mod admission;
 pub(crate) mod affinity;
+pub(crate) mod apart;
 pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod calls;
@@ -29,6 +30,8 @@ pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod listening;
 pub(crate) mod log_limit;
+pub(crate) mod not_delivered;
+pub(crate) mod origins;
 pub(crate) mod pool;
 pub(crate) mod reply;
 pub(crate) mod resolver;

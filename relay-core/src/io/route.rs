@@ -127,7 +127,7 @@ impl Route {
             Way::Grpc(pool, _) | Way::Http(pool, _, _) => self.attempt_over(pool, message, give_up_at).await,
             Way::Sink(sink) => {
                 let outcome = sink.deliver(batch);
-                if bytes > 0 && outcome.verdict() == Verdict::TooLarge {
+                if bytes > 0 && outcome.verdict_by(&self.retry.table, bytes) == Verdict::TooLarge {
                     let bytes_max = outcome.size_limit().unwrap_or(bytes / 2);
                     self.upstream.bytes_max.fetch_min(bytes_max.max(1), Ordering::Relaxed);
                 }
@@ -156,7 +156,7 @@ impl Route {
             let sent = tokio::time::timeout(self.attempt_timeout, self.send(&lease, message));
             let outcome = match sent.await {
                 Ok(Sent::Answered(outcome)) => {
-                    lease.answered(&outcome);
+                    lease.answered(&outcome, outcome.verdict_by(&self.retry.table, message.0.len()));
                     outcome
                 }
                 Ok(Sent::Lost { cause, broken }) => {

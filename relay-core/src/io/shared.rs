@@ -8,10 +8,12 @@ use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::addresses::Addresses;
+use super::apart::Refusals;
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
 use super::listening::{ListeningSocket, WeakListening};
+use super::origins::Origins;
 use super::resolver::{Membership, Resolver};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
     pub(crate) transcoder: Option<Transcoder>,
+    /// Who the senders are.
+    pub(crate) origins: Arc<Origins>,
     /// The core that accepts for all.
     pub(crate) acceptor: AtomicUsize,
     /// The listening sockets again, for when that core dies; empty from the beginning of the drain.
@@ -184,6 +188,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound, or what its addresses take if that is less.
     pub(crate) bytes_max: AtomicUsize,
+    /// What it refuses for good, and from whom.
+    pub(crate) refusals: Refusals,
     /// Where requests wait for room in it; set before the cores start.
     pub(crate) turnstiles: OnceLock<Vec<Arc<Turnstile>>>,
     /// How long it has been full.
@@ -234,6 +240,7 @@ impl UpstreamShared {
             unopened_ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
+            refusals: Refusals::default(),
             turnstiles: OnceLock::new(),
             pressure: Pressure::default(),
             said_unimplemented: AtomicBool::new(false),
@@ -265,6 +272,12 @@ impl UpstreamShared {
         self.config.passthrough != Passthrough::Off && has_encoding
     }
 
+    /// Items that it has accepted, and unopened requests.
+    pub(crate) fn delivered(&self) -> u64 {
+        let ledgers = self.ledgers.iter().chain(&self.unopened_ledgers);
+        ledgers.map(|ledger| ledger.counts().delivered).sum()
+    }
+
     fn stats(&self) -> UpstreamStats {
         let mut stats = UpstreamStats {
             name: self.config.name.clone(),
@@ -272,6 +285,7 @@ impl UpstreamShared {
             queue_batches: self.lanes.len(),
             queue_batches_max: limits::QUEUE_BATCHES_MAX * self.ledgers.len(),
             held_bytes: self.budget.used(),
+            suspects: self.refusals.suspects(),
             ..UpstreamStats::default()
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());

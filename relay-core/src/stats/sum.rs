@@ -77,6 +77,9 @@ impl UpstreamStats {
             calls,
             attempts,
             retries,
+            isolating_calls,
+            isolated_requests,
+            suspects,
             connects,
             addresses,
             size_triggers,
@@ -97,6 +100,9 @@ impl UpstreamStats {
         self.calls += calls;
         self.attempts += attempts;
         self.retries += retries;
+        self.isolating_calls += isolating_calls;
+        self.isolated_requests += isolated_requests;
+        self.suspects += suspects;
         self.connects += connects;
         AddressStats::add_known(&mut self.addresses, addresses);
         self.size_triggers += size_triggers;

@@ -9,7 +9,7 @@ use crate::config::auth::ClientAuth;
 use crate::config::endpoint::{self, Address, Scheme};
 use crate::config::extensions::Extensions;
 use crate::config::headers::{Carrier, check_value};
-use crate::config::queue::{self, SendingQueue};
+use crate::config::queue::{self, SendingQueue, Statuses};
 use crate::config::receivers::Keepalive;
 use crate::config::secret::Secret;
 use crate::config::section::Section;
@@ -66,7 +66,8 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
     let authority = read_header_text(&mut section, "authority");
     let user_agent = read_header_text(&mut section, "user_agent");
     let keepalive = section.optional("keepalive").map(read_keepalive);
-    let retry = section.section("retry_on_failure").map_or_else(RetryPolicy::default, queue::read_retry);
+    let retry = section.section("retry_on_failure");
+    let retry = retry.map_or_else(RetryPolicy::default, |retry| queue::read_retry(retry, Statuses::Grpc));
     let queue =
         section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
     let balancer = read_balancer(&mut section);
