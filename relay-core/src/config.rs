@@ -16,7 +16,7 @@ pub use tls::{PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersi
 use crate::batch::{Batch, BatchLimits};
 use crate::limits;
 use crate::otlp::Signal;
-use crate::upstream::{Endpoint, Outcome, RetryPolicy};
+use crate::upstream::{Balancer, Endpoint, Outcome, RetryPolicy};
 
 pub use auth::{BearerAuth, ClientAuth, Secret, SecretSource, ServerAuth, TokenSource, UserSource};
 pub use compression::{Compression, CompressionError};
@@ -189,7 +189,7 @@ pub enum QueueLimit {
 impl UpstreamConfig {
     /// An OTLP/gRPC upstream with the defaults.
     pub fn grpc(name: impl Into<String>, endpoint: Endpoint) -> Self {
-        Self::new(name, Destination::Grpc(GrpcConfig::new(endpoint)))
+        Self::new(name, Destination::Grpc(Box::new(GrpcConfig::new(endpoint))))
     }
 
     /// An OTLP/HTTP upstream with the defaults.
@@ -229,7 +229,7 @@ impl UpstreamConfig {
 #[derive(Clone)]
 pub enum Destination {
     /// An OTLP/gRPC server.
-    Grpc(GrpcConfig),
+    Grpc(Box<GrpcConfig>),
     /// An OTLP/HTTP server.
     Http(Box<HttpUpstreamConfig>),
     /// A function of this process.
@@ -275,6 +275,8 @@ pub struct GrpcConfig {
     pub retry: RetryPolicy,
     /// What each call shows. Default nothing.
     pub auth: Option<Box<ClientAuth>>,
+    /// How one of the endpoint's addresses is chosen (`balancer_name`). Default the less busy of two.
+    pub balancer: Balancer,
 }
 
 impl GrpcConfig {
@@ -290,6 +292,7 @@ impl GrpcConfig {
             compression: Compression::None,
             retry: RetryPolicy::default(),
             auth: None,
+            balancer: Balancer::default(),
         }
     }
 }
@@ -305,6 +308,7 @@ impl std::fmt::Debug for GrpcConfig {
             .field("compression", &self.compression)
             .field("retry", &self.retry)
             .field("auth", &self.auth)
+            .field("balancer", &self.balancer)
             .finish()
     }
 }

@@ -76,6 +76,36 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 /// Longest delay before dialling an upstream again: a Collector that comes back is found within this.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
 
+/// Addresses of one upstream that each core keeps connections to. More batches than [`UPSTREAM_CALLS_MAX`] are rarely in flight;
+/// where an upstream has more addresses than this, each core uses those that it happens to draw.
+pub const CONNECTED_ADDRESSES_MAX: usize = 32;
+
+/// Age at which a connection to an upstream is replaced by a new one, so that one address which hides several servers (a virtual IP)
+/// has its load spread anew. A handshake per address and core in this time costs nothing.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Share of [`CONNECTION_AGE_MAX`] by which the age of one connection may be less, drawn at random: connections that were made
+/// together are not replaced together.
+pub const CONNECTION_AGE_JITTER: f64 = 0.2;
+
+/// Pause before a failed replacement of a connection that still works is tried again.
+pub const CONNECTION_REPLACE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long an address that has refused a call for now, without saying for how long, is used only if no other one is: refusing is
+/// quick, and the least busy address would get all that is to be refused.
+pub const ADDRESS_AVOID_TIME: Duration = Duration::from_secs(1);
+
+/// Time after which `pick_first` dials the next address beside the one that has not answered yet (RFC 8305 section 5 recommends
+/// 250 ms).
+pub const DIAL_NEXT_DELAY: Duration = Duration::from_millis(250);
+
+/// Times that a call which its server has not looked at (GOAWAY, REFUSED_STREAM) is sent again at once; after that it counts as
+/// lost, and is retried like one.
+pub const RESENDS_AT_ONCE_MAX: u32 = 8;
+
+/// Age up to which a connection that was dialled ahead of a request over OTLP/HTTP is used: a server closes one on which nothing comes.
+pub const SPARE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// Calls that isolating a refused part may cost per batch: enough to single out several parts among `BATCH_PARTS_MAX`.
 pub const ISOLATION_CALLS_MAX: u32 = 256;
 

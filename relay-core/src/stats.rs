@@ -213,6 +213,9 @@ pub struct UpstreamStats {
     pub retries: u64,
     /// Connections made.
     pub connects: u64,
+    /// Its addresses as they are known now, sorted; none for a sink, and while the name is not known. What an address has counted is
+    /// gone when it leaves.
+    pub addresses: Vec<AddressStats>,
     /// Batches sealed because they were full (`batch_size_trigger_send`).
     pub size_triggers: u64,
     /// Batches sealed because the linger was over (`timeout_trigger_send`).
@@ -249,6 +252,23 @@ pub struct TlsStats {
     pub reload_failures: u64,
     /// When our own certificate ends, in seconds since 1970; `None` without one.
     pub not_after_unix_seconds: Option<u64>,
+}
+
+/// One address of an upstream, over all cores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressStats {
+    /// `ip:port`, or the unix socket.
+    pub address: String,
+    /// Whether it is used; false after a failure, until there is a connection to it again.
+    pub is_up: bool,
+    /// Calls in flight.
+    pub calls: u64,
+    /// Calls that were answered, with whatever status.
+    pub answered: u64,
+    /// Times that it went down: no connection, or no answer.
+    pub failures: u64,
+    /// The largest message that it is known to take, in bytes; `None` while it has refused none for its size.
+    pub bytes_max: Option<usize>,
 }
 
 /// A counter that one core writes and anybody reads.

@@ -18,6 +18,7 @@ use crate::http::Answer;
 use crate::plan::About;
 use crate::process;
 
+mod addresses;
 mod page;
 mod tls;
 
@@ -62,6 +63,7 @@ impl Source {
             self.items(&mut page, &stats.upstreams, signal);
         }
         self.exporters(&mut page, &stats.upstreams);
+        addresses::upstreams(&mut page, &self.about, &stats.upstreams);
         tls::receivers(&mut page, &listening);
         tls::upstreams(&mut page, &self.about, &stats.upstreams);
         if self.about.iter().any(|about| about.unopened) {

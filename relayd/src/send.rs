@@ -97,7 +97,7 @@ fn start(endpoint: Endpoint) -> Result<RelayHandle, String> {
     grpc.timeout = SEND_CALL_TIMEOUT;
     grpc.retry = RetryPolicy { enabled: false, ..RetryPolicy::default() };
     let mut upstream = UpstreamConfig::grpc("send", endpoint);
-    upstream.destination = Destination::Grpc(grpc);
+    upstream.destination = Destination::Grpc(Box::new(grpc));
     Relay::builder().cores(1).upstream(upstream).start().map_err(|error| error.to_string())
 }
 

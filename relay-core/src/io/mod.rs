@@ -4,6 +4,7 @@
 //! One OS thread per core runs one single-threaded runtime; everything in [`core`] and below belongs to that thread.
 //! Only [`shared`] is seen by several threads.
 
+pub(crate) mod addresses;
 pub(crate) mod affinity;
 pub(crate) mod auth;
 pub(crate) mod call;
@@ -20,9 +21,11 @@ pub(crate) mod http_export;
 pub(crate) mod inbound;
 pub(crate) mod incoming;
 pub(crate) mod intake;
+pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod log_limit;
+pub(crate) mod pool;
 pub(crate) mod reply;
 pub(crate) mod resolver;
 mod route;

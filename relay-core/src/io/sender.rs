@@ -11,12 +11,12 @@ use tokio::sync::{Notify, watch};
 use super::clock::{self, Dice};
 use super::intake::Intake;
 use super::log_limit::LogLimit;
-use super::route::Route;
+use super::route::{Attempted, Route};
 use crate::batch::{Batch, DropReason, Encoding, Rope};
 use crate::config::Compression;
 use crate::encoding::deflate;
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
-use crate::upstream::{Decision, Isolation, Outcome, Retry, Verdict};
+use crate::upstream::{Address, Decision, Isolation, Outcome, Retry, Verdict};
 
 /// How far a core's drain has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,6 @@ pub(crate) struct Sender {
     calls: Cell<usize>,
     calls_max: usize,
     call_ended: Notify,
-    // The upstream has asked everybody to wait until then (RetryInfo).
-    hold_until: Cell<Option<Instant>>,
     phase: watch::Receiver<Phase>,
     log: Rc<LogLimit>,
     dice: Rc<Dice>,
@@ -52,14 +50,13 @@ impl Sender {
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Rc<Self> {
         let (log_of_route, dice_of_route) = (Rc::clone(&log), Rc::clone(&dice));
-        let route = Route::new((about, &intake), (log_of_route, dice_of_route));
+        let route = Route::new((about, &intake), phase.clone(), (log_of_route, dice_of_route));
         Rc::new(Self {
             calls: Cell::new(0),
             calls_max: route.calls_max(intake.upstream.config.calls_max).div_ceil(cores).max(1),
             intake,
             route,
             call_ended: Notify::new(),
-            hold_until: Cell::new(None),
             phase,
             log,
             dice,
@@ -122,10 +119,6 @@ impl Sender {
                     batch.drop_for(reason);
                 }
                 Decision::SplitTo(bytes_max) => {
-                    // What is still encoded says nothing about the size of what is not.
-                    if batch.encoding().is_none() {
-                        self.intake.upstream.bytes_max.fetch_min(bytes_max.max(1), Ordering::Relaxed);
-                    }
                     pending.extend(batch.split(bytes_max).into_iter().rev());
                 }
                 Decision::Bisect => match batch.bisect() {
@@ -150,16 +143,21 @@ impl Sender {
             return (Decision::Drop(DropReason::Aborted), String::new());
         };
         loop {
-            let outcome = tokio::select! {
-                outcome = self.attempt(batch, (&message, encoding), give_up_at) => outcome,
+            let attempted = tokio::select! {
+                attempted = self.route.attempt(batch, (&message, encoding), give_up_at) => attempted,
                 () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
             };
+            let (outcome, address) = match attempted {
+                Attempted::Ended(outcome, address) => (outcome, address),
+                // No address takes it as it is: nothing was sent.
+                Attempted::TooLarge(bytes_max) => return (Decision::SplitTo(bytes_max), String::new()),
+            };
             self.intake.counters.attempts.add(1);
-            self.log_outcome(&outcome, batch);
+            self.log_outcome(&outcome, address.as_deref(), batch);
             let size = (batch.rope().len(), batch.parts().len());
             let (now, random) = (clock::now(), self.dice.roll());
             let decision = isolation.decide(&outcome, size, &mut retry, self.route.retry(), now, random);
-            let Decision::RetryAt { at, throttled } = decision else {
+            let Decision::RetryAt { at, .. } = decision else {
                 let said = match outcome {
                     Outcome::Accepted { message, .. } => message,
                     _ => String::new(),
@@ -169,9 +167,6 @@ impl Sender {
             self.intake.counters.retries.add(1);
             let draining = *self.phase.borrow() != Phase::Running;
             let at = if draining { at.min(now + DRAIN_RETRY_DELAY_MAX) } else { at };
-            if throttled {
-                self.hold_until.set(self.hold_until.get().max(Some(at)));
-            }
             tokio::select! {
                 () = self.wait_until(at) => {}
                 () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
@@ -192,18 +187,6 @@ impl Sender {
         }
     }
 
-    async fn attempt(
-        &self,
-        batch: &Batch,
-        message: (&Rope, Option<Encoding>),
-        give_up_at: Option<Instant>,
-    ) -> Outcome {
-        while let Some(until) = self.hold_until.get().filter(|until| *until > clock::now()) {
-            self.wait_until(until).await;
-        }
-        self.route.attempt(batch, message, give_up_at).await
-    }
-
     /// The bytes to send and how they are encoded: the batch's own, or their compressed form, made once for all attempts.
     fn message(&self, batch: &Batch) -> std::io::Result<(Rope, Option<Encoding>)> {
         let compression =
@@ -214,8 +197,9 @@ impl Sender {
         }
     }
 
-    fn log_outcome(&self, outcome: &Outcome, batch: &Batch) {
+    fn log_outcome(&self, outcome: &Outcome, address: Option<&Address>, batch: &Batch) {
         let exporter = &self.intake.upstream.config.name;
+        let address = || address.map(|address| address.place().to_string());
         let (kind, text) = match outcome {
             Outcome::Accepted { rejected: 0, message } if message.is_empty() => return,
             Outcome::Accepted { rejected, message } => (
@@ -231,7 +215,8 @@ impl Sender {
         }
         if let Some(left_out) = self.log.allow(self.about, kind) {
             let (signal, items, bytes) = (batch.signal().name(), batch.items(), batch.rope().len());
-            tracing::warn!(exporter, signal, items, bytes, left_out, "upstream: {text}");
+            let address = address();
+            tracing::warn!(exporter, address, signal, items, bytes, left_out, "upstream: {text}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use http::HeaderMap;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::addresses::Addresses;
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
@@ -22,6 +23,7 @@ use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Lanes};
 use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats};
+use crate::upstream::{Balancer, Table};
 
 /// Work for a core.
 #[derive(Debug)]
@@ -106,16 +108,26 @@ pub(crate) enum UpstreamError {
 /// A destination whose headers were found valid.
 #[derive(Clone)]
 pub(crate) enum RouteConfig {
-    Grpc(Box<(GrpcConfig, Template)>),
-    Http(Box<(HttpUpstreamConfig, HttpTemplate)>),
+    Grpc(Box<(GrpcConfig, Template)>, Arc<Addresses>),
+    Http(Box<(HttpUpstreamConfig, HttpTemplate)>, Arc<Addresses>),
     Sink(Arc<dyn BatchSink>),
+}
+
+impl RouteConfig {
+    /// Where it leads; nowhere outside of this process for a sink.
+    fn addresses(&self) -> Option<&Addresses> {
+        match self {
+            Self::Grpc(_, addresses) | Self::Http(_, addresses) => Some(addresses),
+            Self::Sink(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for RouteConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Grpc(grpc) => grpc.0.fmt(f),
-            Self::Http(http) => http.0.fmt(f),
+            Self::Grpc(grpc, _) => grpc.0.fmt(f),
+            Self::Http(http, _) => http.0.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
@@ -139,7 +151,7 @@ pub(crate) struct UpstreamShared {
     pub(crate) unopened_ledgers: Vec<Arc<Ledger>>,
     /// One per core.
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
-    /// What the upstream is known to take, in bytes: the configured bound until it refuses a smaller message.
+    /// What the upstream is known to take, in bytes: the configured bound, or what its addresses take if that is less.
     pub(crate) bytes_max: AtomicUsize,
     /// Told whenever something held has gone: senders that block on a full queue look again.
     pub(crate) room: Notify,
@@ -148,7 +160,7 @@ pub(crate) struct UpstreamShared {
 }
 
 impl UpstreamShared {
-    /// For `cores` cores; may hold what its `budget` allows, and its queue's own limit.
+    /// For `cores` cores; may hold what its `budget` allows, and its queue's own limit; `resolver` says where it is.
     pub(crate) fn new(
         config: UpstreamConfig,
         cores: usize,
@@ -158,20 +170,20 @@ impl UpstreamShared {
         let unopened = config.passthrough != Passthrough::Off;
         let route = match &config.destination {
             Destination::Grpc(grpc) => {
-                RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal, unopened)?)))
+                let template = Template::new(grpc, config.signal, unopened)?;
+                let addresses = Arc::new(Addresses::new(grpc.balancer, &grpc.endpoint, resolver));
+                RouteConfig::Grpc(Box::new(((**grpc).clone(), template)), addresses)
             }
             Destination::Http(http) => {
                 let template = HttpTemplate::new(http, |name| std::env::var(name).ok())?;
-                RouteConfig::Http(Box::new(((**http).clone(), template)))
+                let endpoint = template.endpoint(&http.url);
+                let addresses = Arc::new(Addresses::new(Balancer::default(), &endpoint, resolver));
+                RouteConfig::Http(Box::new(((**http).clone(), template)), addresses)
             }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
-        let members = match &route {
-            RouteConfig::Grpc(grpc) => Some(resolver.watch(&grpc.0.endpoint)),
-            RouteConfig::Http(http) => Some(resolver.watch(&http.1.endpoint(&http.0.url))),
-            RouteConfig::Sink(_) => None,
-        };
+        let members = route.addresses().map(Addresses::membership);
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(budget.units_max()),
             _ => budget.units_max(),
@@ -199,11 +211,16 @@ impl UpstreamShared {
         }))
     }
 
+    /// Takes over what its addresses are known to take now.
+    pub(crate) fn learn_bytes_max(&self, table: &Table) {
+        self.bytes_max.store(table.bytes_max().min(self.config.batch.bytes_max), Ordering::Relaxed);
+    }
+
     /// Whether requests of `encoding` are forwarded to it unopened.
     pub(crate) fn passes(&self, encoding: Encoding) -> bool {
         let has_encoding = match &self.route {
-            RouteConfig::Grpc(_) => encoding.grpc_name().is_some(),
-            RouteConfig::Http(_) => true,
+            RouteConfig::Grpc(..) => encoding.grpc_name().is_some(),
+            RouteConfig::Http(..) => true,
             RouteConfig::Sink(_) => false,
         };
         self.config.passthrough != Passthrough::Off && has_encoding
@@ -223,6 +240,7 @@ impl UpstreamShared {
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats.resolution = self.members.as_ref().and_then(Membership::stats);
+        stats.addresses = self.route.addresses().map(Addresses::stats).unwrap_or_default();
         stats
     }
 }
@@ -231,11 +249,11 @@ impl UpstreamShared {
 fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Option<TlsDialer>), TlsError> {
     let about = format!("upstream {name}");
     Ok(match route {
-        RouteConfig::Grpc(grpc) => {
+        RouteConfig::Grpc(grpc, _) => {
             let tls = grpc.0.tls.as_ref();
             (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
         }
-        RouteConfig::Http(http) => {
+        RouteConfig::Http(http, _) => {
             let (config, template) = &**http;
             let connections = &config.connections;
             // A connection that is closed after one call has nothing to share.

@@ -13,7 +13,7 @@ use tokio_rustls::TlsStream;
 
 use super::tls::{TlsDialer, in_words};
 use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, UPSTREAM_SILENCE_MAX};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Place};
 
 /// A connected stream. What is written over TLS may stay in its buffer until it is flushed; a flush of the others is free.
 #[derive(Debug)]
@@ -94,25 +94,25 @@ impl Socket {
     }
 }
 
-/// Connects to `endpoint`, with TLS if there is a dialler for it. Takes as long as the network does: the caller bounds it.
+/// Connects to `place`, where `endpoint` is, with TLS if there is a dialler for it. Takes as long as the network does: the caller
+/// bounds it. Never asks for the address of a name.
 ///
 /// # Errors
 /// What the operating system says, or in words why the TLS handshake failed.
-pub(crate) async fn dial(endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Result<Socket> {
-    let socket = match endpoint {
-        // Resolved anew for every dial; connect tries all addresses of the name in turn.
-        Endpoint::Tcp { .. } | Endpoint::Dns { .. } | Endpoint::Addresses(_) => {
-            let stream = match endpoint {
-                Endpoint::Addresses(addresses) => TcpStream::connect(addresses.as_slice()).await?,
-                _ => TcpStream::connect(endpoint.authority()).await?,
-            };
+pub(crate) async fn dial(place: &Place, endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Result<Socket> {
+    let socket = match (place, endpoint) {
+        (Place::Tcp(address), _) => {
+            let stream = TcpStream::connect(address).await?;
             // Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
             #[cfg(target_os = "linux")]
             SockRef::from(&stream).set_tcp_user_timeout(Some(UPSTREAM_SILENCE_MAX))?;
             Socket::Tcp(stream)
         }
-        Endpoint::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
-        Endpoint::Abstract(name) => Socket::Unix(UnixStream::connect(abstract_path(name)).await?),
+        (Place::Socket(_), Endpoint::Unix(path)) => Socket::Unix(UnixStream::connect(path).await?),
+        (Place::Socket(_), Endpoint::Abstract(name)) => {
+            Socket::Unix(UnixStream::connect(abstract_path(name)).await?)
+        }
+        (Place::Socket(_), _) => return Err(io::ErrorKind::InvalidInput.into()),
     };
     socket.tune()?;
     match tls {

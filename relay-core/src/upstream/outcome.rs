@@ -72,6 +72,13 @@ impl Outcome {
             }
         }
     }
+
+    /// The largest message that the upstream takes, in bytes, if it has named it as grpc-go does: "(N vs. M)".
+    pub fn size_limit(&self) -> Option<usize> {
+        let Self::Refused { status, .. } = self else { return None };
+        let (_, limit) = status.message.rsplit_once(" vs. ")?;
+        limit.strip_suffix(')')?.parse().ok()
+    }
 }
 
 fn refused(status: &Status, throttle: Option<Duration>) -> Verdict {

@@ -354,7 +354,6 @@ fn advisory_keys_say_that_they_change_nothing() {
             "agent.yaml:1: receivers.otlp.protocols.grpc.read_buffer_size: accepted, without effect: relayd sizes its buffers by what arrives",
             "agent.yaml:1: receivers.otlp.protocols.grpc.keepalive.enforcement_policy.min_time: accepted, without effect: relayd does not close connections for frequent pings",
             "agent.yaml:3: exporters.otlp.insecure: the old place of this key; write tls: {insecure: true}",
-            "agent.yaml:3: exporters.otlp.balancer_name: accepted, without effect: this version keeps one connection per core, to the first address of the name that answers",
             "agent.yaml:3: exporters.otlp.wait_for_ready: accepted, without effect: relayd always waits for a connection, as long as retry_on_failure goes on",
         ]
     );
