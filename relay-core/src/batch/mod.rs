@@ -7,6 +7,7 @@
 mod builder;
 mod ledger;
 mod receipt;
+mod regroup;
 mod rope;
 mod sealed;
 mod unopened;

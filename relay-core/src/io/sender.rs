@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::clock::{self, Dice};
 use super::intake::Intake;
+use super::keyed::{Keyed, MemberSide};
 use super::log_limit::LogLimit;
 use super::route::{Attempted, Route};
 use crate::batch::{Batch, DropReason, Encoding, Rope};
@@ -40,6 +41,9 @@ pub(crate) struct Sender {
     log: Rc<LogLimit>,
     dice: Rc<Dice>,
     about: usize,
+    // The members that it hands everything to, if it is the sender of a tier; or the member that it sends to.
+    keyed: Option<Keyed>,
+    member: Option<Rc<MemberSide>>,
 }
 
 impl Sender {
@@ -49,9 +53,23 @@ impl Sender {
         phase: watch::Receiver<Phase>,
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Rc<Self> {
+        Self::of_member((about, intake), cores, phase, (log, dice), None)
+    }
+
+    /// The sender to one member of a tier.
+    pub(crate) fn of_member(
+        (about, intake): (usize, Rc<Intake>),
+        cores: usize,
+        phase: watch::Receiver<Phase>,
+        (log, dice): (Rc<LogLimit>, Rc<Dice>),
+        member: Option<Rc<MemberSide>>,
+    ) -> Rc<Self> {
         let (log_of_route, dice_of_route) = (Rc::clone(&log), Rc::clone(&dice));
         let route = Route::new((about, &intake), phase.clone(), (log_of_route, dice_of_route));
+        let keyed = Keyed::of((about, &intake), cores, &phase, (&log, &dice));
         Rc::new(Self {
+            keyed,
+            member,
             calls: Cell::new(0),
             calls_max: route.calls_max(intake.upstream.config.calls_max).div_ceil(cores).max(1),
             intake,
@@ -66,11 +84,15 @@ impl Sender {
 
     /// Whether nothing waits here and no call is in flight.
     pub(crate) fn is_idle(&self) -> bool {
-        self.calls.get() == 0 && self.intake.is_empty()
+        let keyed_is_idle = self.keyed.as_ref().is_none_or(Keyed::is_idle);
+        self.calls.get() == 0 && self.intake.is_empty() && keyed_is_idle
     }
 
     /// Starts calls for ever.
     pub(crate) async fn run(self: Rc<Self>) {
+        if let Some(keyed) = &self.keyed {
+            return keyed.run().await;
+        }
         let (lanes, core) = (&self.intake.upstream.lanes, self.intake.core);
         loop {
             if self.calls.get() >= self.calls_max {
@@ -113,8 +135,14 @@ impl Sender {
         while let Some(batch) = pending.pop() {
             let (decision, said) = self.settle(&batch, &mut isolation).await;
             match decision {
-                Decision::Deliver { rejected } => batch.deliver_with(rejected, &said),
+                Decision::Deliver { rejected } => {
+                    self.member.iter().for_each(|member| member.ended(true));
+                    batch.deliver_with(rejected, &said);
+                }
                 Decision::Drop(reason) => {
+                    let Some(batch) = MemberSide::give_back(self.member.as_deref(), batch, reason) else {
+                        continue;
+                    };
                     self.log_drop(&batch, reason);
                     batch.drop_for(reason);
                 }
