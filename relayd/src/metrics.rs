@@ -19,6 +19,7 @@ use crate::plan::About;
 use crate::process;
 
 mod addresses;
+mod names;
 mod page;
 mod tls;
 
@@ -64,6 +65,8 @@ impl Source {
         }
         self.exporters(&mut page, &stats.upstreams);
         addresses::upstreams(&mut page, &self.about, &stats.upstreams);
+        names::exporters(&mut page, &self.about, &stats.upstreams);
+        names::tiers(&mut page, &stats.upstreams);
         tls::receivers(&mut page, &listening);
         tls::upstreams(&mut page, &self.about, &stats.upstreams);
         if self.about.iter().any(|about| about.unopened) {

@@ -76,9 +76,10 @@ fn prepare_and_serve(options: Options, stderr: &Outlet) -> Result<bool, String> 
 fn sink(exporter: &Exporter, printer: &Arc<PrinterSink>, stderr: &Outlet) -> Arc<dyn BatchSink> {
     match &exporter.kind {
         ExporterKind::Debug(debug) => Arc::new(DebugSink::new(&exporter.id, debug, stderr.clone())),
-        ExporterKind::Otlp(_) | ExporterKind::OtlpHttp(_) | ExporterKind::Printer => {
-            Arc::clone(printer) as Arc<dyn BatchSink>
-        }
+        ExporterKind::Otlp(_)
+        | ExporterKind::OtlpHttp(_)
+        | ExporterKind::LoadBalancing(_)
+        | ExporterKind::Printer => Arc::clone(printer) as Arc<dyn BatchSink>,
     }
 }
 
@@ -184,6 +185,10 @@ fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
                 let mut servers: Vec<String> = otlp.urls().map(HttpUrl::authority).collect();
                 servers.dedup();
                 tracing::info!("exporter {} sends to {} (HTTP)", exporter.id, servers.join(", "));
+            }
+            ExporterKind::LoadBalancing(tier) => {
+                let members = plan::load_balancing::in_words(&tier.members);
+                tracing::info!("exporter {} shares spans out among {members} (gRPC)", exporter.id);
             }
             ExporterKind::Debug(_) | ExporterKind::Printer => {}
         }

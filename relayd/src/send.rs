@@ -42,6 +42,12 @@ pub(crate) fn send(args: &SendArgs) -> Result<ExitCode, String> {
 fn reach(endpoint: &Endpoint) -> Result<(), String> {
     let reached = match endpoint {
         Endpoint::Tcp { host, port } => reach_tcp(host, *port),
+        Endpoint::Addresses(addresses) => {
+            let tries = addresses.iter().map(|at| TcpStream::connect_timeout(at, SEND_CONNECT_TIMEOUT));
+            tries.reduce(|before, now| before.or(now)).map_or(Ok(()), |reached| reached.map(drop))
+        }
+        // Its server is asked by who sends.
+        Endpoint::Dns { .. } => Ok(()),
         Endpoint::Unix(path) => UnixStream::connect(path).map(drop),
         Endpoint::Abstract(name) => {
             let address = SocketAddr::from_abstract_name(name);
