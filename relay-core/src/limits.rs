@@ -53,6 +53,13 @@ pub const THROTTLE_DELAY_MAX: Duration = Duration::from_secs(300);
 /// their order.
 pub const UPSTREAM_ADDRESSES_MAX: usize = 256;
 
+/// Batches that wait for one member of a tier, on each core; when one has as many, nothing more is taken from the queue, whose bound is
+/// the one on bytes.
+pub const MEMBER_BATCHES_MAX: usize = 256;
+
+/// Time for calls to a member that has left its tier: most are answered, and what is not answered by then is sent to the others.
+pub const MEMBER_LEAVE_GRACE: Duration = Duration::from_secs(2);
+
 /// Time between two lookups of an upstream's name: a pod that is new gets its share within it, and a node asks its DNS server
 /// twice a minute for each upstream.
 pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);

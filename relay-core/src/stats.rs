@@ -240,8 +240,21 @@ pub struct UpstreamStats {
     pub batch_bytes: u64,
     /// TLS with it, if that is spoken.
     pub tls: Option<TlsStats>,
+    /// Its members, if it shares spans out among several by a key.
+    pub tier: Option<TierStats>,
     /// How its name is looked up, if it has one.
     pub resolution: Option<ResolutionStats>,
+}
+
+/// The members among which the spans of one upstream are shared out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TierStats {
+    /// Whether they are found by DNS; else they are those of a list.
+    pub is_dns: bool,
+    /// Members now.
+    pub members: usize,
+    /// For each member by its name on the ring: batches that it has taken, and batches that were given up.
+    pub outcomes: std::collections::BTreeMap<String, [u64; 2]>,
 }
 
 /// Lookups of the name of one upstream. Upstreams of the same name are looked up together, and each shows the same.

@@ -18,6 +18,7 @@ use crate::plan::About;
 use crate::process;
 
 mod addresses;
+mod names;
 mod page;
 mod reloads;
 mod tls;
@@ -58,6 +59,8 @@ pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answ
     source.exporters(&mut page, &stats.upstreams);
     addresses::upstreams(&mut page, &source.about, &stats.upstreams);
     source.refusals(&mut page, &stats.upstreams);
+    names::exporters(&mut page, &source.about, &stats.upstreams);
+    names::tiers(&mut page, &stats.upstreams);
     tls::receivers(&mut page, &listening);
     tls::upstreams(&mut page, &source.about, &stats.upstreams);
     if source.about.iter().any(|about| about.unopened) {

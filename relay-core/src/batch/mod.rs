@@ -9,6 +9,7 @@ mod failure;
 mod ledger;
 mod partition;
 mod receipt;
+mod regroup;
 mod rope;
 mod sealed;
 mod unopened;

@@ -329,7 +329,7 @@ impl Batch {
 }
 
 /// The share of `units` that belongs to `items` of `items_all`, rounded up: the last of several takes what is left.
-fn share(units: usize, items: u64, items_all: u64) -> usize {
+pub(super) fn share(units: usize, items: u64, items_all: u64) -> usize {
     let product = units as u128 * u128::from(items);
     let share = if items >= items_all { units as u128 } else { product.div_ceil(u128::from(items_all)) };
     usize::try_from(share).unwrap_or(units)

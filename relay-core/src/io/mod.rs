@@ -25,6 +25,7 @@ pub(crate) mod http_export;
 pub(crate) mod inbound;
 pub(crate) mod incoming;
 pub(crate) mod intake;
+pub(crate) mod keyed;
 pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod listener;

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::apart::Family;
 use super::clock::{self, Dice};
 use super::intake::Intake;
+use super::keyed::{Keyed, MemberSide};
 use super::log_limit::LogLimit;
 use super::not_delivered::failure;
 use super::origins::Origins;
@@ -50,6 +51,9 @@ pub(crate) struct Sender {
     dice: Rc<Dice>,
     origins: Arc<Origins>,
     about: usize,
+    // The members that it hands everything to, if it is the sender of a tier; or the member that it sends to.
+    keyed: Option<Keyed>,
+    member: Option<Rc<MemberSide>>,
 }
 
 /// How the attempts to send one piece have ended.
@@ -68,9 +72,23 @@ impl Sender {
         phase: watch::Receiver<Phase>,
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Rc<Self> {
+        Self::of_member((about, intake), (cores, origins), phase, (log, dice), None)
+    }
+
+    /// The sender to one member of a tier.
+    pub(crate) fn of_member(
+        (about, intake): (usize, Rc<Intake>),
+        (cores, origins): (usize, &Arc<Origins>),
+        phase: watch::Receiver<Phase>,
+        (log, dice): (Rc<LogLimit>, Rc<Dice>),
+        member: Option<Rc<MemberSide>>,
+    ) -> Rc<Self> {
         let (log_of_route, dice_of_route) = (Rc::clone(&log), Rc::clone(&dice));
         let route = Route::new((about, &intake), phase.clone(), (log_of_route, dice_of_route));
+        let keyed = Keyed::of((about, &intake), (cores, origins), &phase, (&log, &dice));
         Rc::new(Self {
+            keyed,
+            member,
             calls: Cell::new(0),
             apart_calls: Cell::new(0),
             turns: Cell::default(),
@@ -88,11 +106,15 @@ impl Sender {
 
     /// Whether nothing waits here and no call is in flight.
     pub(crate) fn is_idle(&self) -> bool {
-        self.calls.get() == 0 && self.intake.is_empty()
+        let keyed_is_idle = self.keyed.as_ref().is_none_or(Keyed::is_idle);
+        self.calls.get() == 0 && self.intake.is_empty() && keyed_is_idle
     }
 
     /// Starts calls for ever.
     pub(crate) async fn run(self: Rc<Self>) {
+        if let Some(keyed) = &self.keyed {
+            return keyed.run().await;
+        }
         let (lanes, core) = (&self.intake.upstream.lanes, self.intake.core);
         loop {
             if self.calls.get() >= self.calls_max {
@@ -158,6 +180,7 @@ impl Sender {
             let refusals = &self.intake.upstream.refusals;
             match ended.decision {
                 Decision::Deliver { rejected } => {
+                    self.member.iter().for_each(|member| member.ended(true));
                     refusals.delivered(family.is_suspects);
                     family.inside = family.inside.map(|_| 0);
                     let said = match ended.outcome {
@@ -167,6 +190,9 @@ impl Sender {
                     batch.deliver_with(rejected, &said);
                 }
                 Decision::Drop(reason) => {
+                    let Some(batch) = MemberSide::give_back(self.member.as_deref(), batch, reason) else {
+                        continue;
+                    };
                     family.inside = family.inside.map(|refused| refused + 1);
                     self.give_up(batch, reason, ended);
                 }

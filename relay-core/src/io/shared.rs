@@ -12,6 +12,7 @@ use super::apart::Refusals;
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
+use super::keyed::Tier;
 use super::listening::{ListeningSocket, WeakListening};
 use super::origins::Origins;
 use super::resolver::{Membership, Resolver};
@@ -145,6 +146,7 @@ pub(crate) enum UpstreamError {
 pub(crate) enum RouteConfig {
     Grpc(Box<(GrpcConfig, Template)>, Arc<Addresses>),
     Http(Box<(HttpUpstreamConfig, HttpTemplate)>, Arc<Addresses>),
+    Keyed(Arc<Tier>),
     Sink(Arc<dyn BatchSink>),
 }
 
@@ -153,7 +155,7 @@ impl RouteConfig {
     fn addresses(&self) -> Option<&Addresses> {
         match self {
             Self::Grpc(_, addresses) | Self::Http(_, addresses) => Some(addresses),
-            Self::Sink(_) => None,
+            Self::Keyed(_) | Self::Sink(_) => None,
         }
     }
 }
@@ -163,6 +165,7 @@ impl std::fmt::Debug for RouteConfig {
         match self {
             Self::Grpc(grpc, _) => grpc.0.fmt(f),
             Self::Http(http, _) => http.0.fmt(f),
+            Self::Keyed(tier) => tier.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
@@ -219,10 +222,18 @@ impl UpstreamShared {
                 let addresses = Arc::new(Addresses::new(Balancer::default(), &endpoint, resolver));
                 RouteConfig::Http(Box::new(((**http).clone(), template)), addresses)
             }
+            Destination::Keyed(keyed) => {
+                // Its headers are right, so those of the members will be.
+                Template::new(&keyed.grpc, config.signal, unopened)?;
+                RouteConfig::Keyed(Tier::new(keyed, resolver))
+            }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
-        let members = route.addresses().map(Addresses::membership);
+        let members = match &route {
+            RouteConfig::Keyed(tier) => tier.membership(),
+            _ => route.addresses().map(Addresses::membership),
+        };
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(budget.units_max()),
             _ => budget.units_max(),
@@ -267,7 +278,7 @@ impl UpstreamShared {
         let has_encoding = match &self.route {
             RouteConfig::Grpc(..) => encoding.grpc_name().is_some(),
             RouteConfig::Http(..) => true,
-            RouteConfig::Sink(_) => false,
+            RouteConfig::Keyed(_) | RouteConfig::Sink(_) => false,
         };
         self.config.passthrough != Passthrough::Off && has_encoding
     }
@@ -294,6 +305,10 @@ impl UpstreamShared {
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats.resolution = self.members.as_ref().and_then(Membership::stats);
         stats.addresses = self.route.addresses().map(Addresses::stats).unwrap_or_default();
+        if let RouteConfig::Keyed(tier) = &self.route {
+            stats.tier = Some(tier.stats());
+            stats.addresses = tier.addresses();
+        }
         stats
     }
 }
@@ -304,6 +319,10 @@ fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Op
     Ok(match route {
         RouteConfig::Grpc(grpc, _) => {
             let tls = grpc.0.tls.as_ref();
+            (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
+        }
+        RouteConfig::Keyed(tier) => {
+            let tls = tier.config().grpc.tls.as_ref();
             (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
         }
         RouteConfig::Http(http, _) => {

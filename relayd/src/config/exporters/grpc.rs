@@ -6,7 +6,7 @@ use relay_core::upstream::{Balancer, RetryPolicy};
 
 use super::compression::{self, Compression, Passthrough};
 use crate::config::auth::ClientAuth;
-use crate::config::endpoint::{self, Address, Scheme};
+use crate::config::endpoint::{self, Address, HostPort, Scheme};
 use crate::config::extensions::Extensions;
 use crate::config::headers::{Carrier, check_value};
 use crate::config::queue::{self, SendingQueue, Statuses};
@@ -53,13 +53,31 @@ pub struct OtlpExporter {
 pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<OtlpExporter> {
     let endpoint = read_endpoint(&mut section);
     let scheme = endpoint.as_ref().and_then(|(_, scheme)| *scheme);
+    let is_local = matches!(endpoint, Some((Address::Unix(_) | Address::Abstract(_), _)));
+    let (endpoint, _) = endpoint.unzip();
+    let otlp = read_client(section, extensions, (endpoint.as_ref(), scheme, is_local));
+    endpoint.map(|_| otlp)
+}
+
+/// Reads how each member of a tier is spoken to. Where they are is said elsewhere.
+pub(super) fn read_member(mut section: Section<'_>, extensions: &Extensions) -> OtlpExporter {
+    section.advisory("endpoint", "the members are those of the resolver");
+    read_client(section, extensions, (None, None, false))
+}
+
+/// Everything but the endpoint, which is `endpoint`, its scheme, and whether it is on this machine.
+fn read_client(
+    mut section: Section<'_>,
+    extensions: &Extensions,
+    (endpoint, scheme, is_local): (Option<&Address>, Option<Scheme>, bool),
+) -> OtlpExporter {
     let tls = read_tls(&mut section, scheme);
     let compression = compression::read_grpc(&mut section);
     let passthrough = compression::read_passthrough(&mut section);
     let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(5));
     let (headers, auth) = super::read_headers_and_auth(&mut section, Carrier::Grpc, extensions);
     // A unix socket does not leave the machine.
-    if auth.is_some() && tls.is_none() && matches!(endpoint, Some((Address::Tcp(_), _))) {
+    if auth.is_some() && tls.is_none() && !is_local {
         let what = "it would go over the network in plaintext, which gRPC does not allow; use TLS";
         section.error("auth", what);
     }
@@ -79,9 +97,8 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
     }
     super::read_rest(&mut section);
     section.finish();
-    let (endpoint, _) = endpoint?;
-    Some(OtlpExporter {
-        endpoint,
+    OtlpExporter {
+        endpoint: endpoint.cloned().unwrap_or_else(|| Address::Tcp(HostPort::new("", 0))),
         tls,
         compression,
         passthrough,
@@ -94,7 +111,7 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
         retry,
         queue,
         balancer,
-    })
+    }
 }
 
 /// The two that every gRPC client has. The Collector's default, round_robin, has its name from what gRPC can do; relayd's own has none.
