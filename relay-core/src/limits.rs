@@ -324,6 +324,11 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// How long an upstream that is full may hold back what other upstreams of the same requests would take; then it is passed over. As long as
+/// a refused sender is asked to stay away ([`REFUSED_RETRY_DELAY`]): who was refused once is not refused again. A stall that is shorter
+/// loses nothing.
+pub const FULL_PATIENCE: Duration = REFUSED_RETRY_DELAY;
+
 /// Bytes that a connection may be let in with per turn while requests wait for room: what is copied into a batch at most. A larger
 /// request waits for as many rounds as it has of these.
 pub const TURN_BYTES: usize = INLINE_COPY_BYTES_MAX;
@@ -352,7 +357,7 @@ pub const DRAIN_IDLE_HTTP1: Duration = Duration::from_millis(500);
 pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
 
 /// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
-pub const ACCEPT_SETTLE: Duration = Duration::from_millis(10);
+pub const ACCEPT_SETTLE: Duration = Duration::from_millis(5);
 
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -167,6 +167,7 @@ impl RelayBuilder {
             origins: Arc::new(Origins::new(receiver_names)),
             acceptor: AtomicUsize::new(0),
             spare_listeners: Mutex::new(listeners.clone()),
+            accepting: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         });
         resolver.start().map_err(StartError::Thread)?;
@@ -428,5 +429,10 @@ impl StatsReader {
     /// What the relay has done and holds.
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    /// Whether a listener is accepted from still: no more once a drain has left the sockets to others.
+    pub fn is_accepting(&self) -> bool {
+        self.0.accepting.load(Ordering::Acquire) > 0
     }
 }

@@ -155,7 +155,7 @@ struct PanickingSink(AtomicUsize);
 
 impl BatchSink for PanickingSink {
     fn deliver(&self, _: &Batch) -> Outcome {
-        assert!(self.0.fetch_add(1, Ordering::Relaxed) % 2 == 0, "the sink of a test");
+        assert!(self.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(2), "the sink of a test");
         Outcome::Accepted { rejected: 0, message: String::new() }
     }
 }

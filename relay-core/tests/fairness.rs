@@ -5,8 +5,8 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,13 @@ use support::{SOON, builder, drain, encoded, endpoint, loopback, send_all, settl
 use testkit::collector::{Collector, Reply, Script};
 use testkit::raw::{RawClient, RawRequest, grpc_message};
 use tokio::task::LocalSet;
+
+/// These fill a relay and time what becomes of it: one after the other.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A request of about `bytes`.
 fn request(bytes: usize, seed: u64) -> Bytes {
@@ -63,13 +70,14 @@ fn watch(stats: StatsReader, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<u
     })
 }
 
-/// Scenario: an upstream that takes about 3 MiB/s; one connection with 256 streams that send requests of 64 KiB without a pause,
+/// Scenario: an upstream that takes at most 6 MiB/s; one connection with 256 streams that send requests of 64 KiB without a pause,
 /// nine with one call of 4 KiB at a time. Guarantee: none of the nine is refused, the noisy one is; the nine get about the
 /// same, and each at least half of an equal share of the bytes, as far as its one call at a time can use it; what is held never
 /// exceeds its bound.
 #[test]
 fn a_noisy_connection_does_not_starve_the_others() {
-    let collector = Collector::start(Script::always(Reply::ok_after(Duration::from_millis(40))));
+    let _alone = alone();
+    let collector = Collector::start(Script::always(Reply::ok_after(Duration::from_millis(20))));
     let mut config = upstream(collector.addr());
     config.calls_max = 2;
     config.batch.bytes_max = 64 << 10;
@@ -169,6 +177,7 @@ fn fill(addr: SocketAddr) -> u64 {
 /// The default: refused after a short wait, over gRPC with RetryInfo, over HTTP with 503 and Retry-After.
 #[test]
 fn a_full_relay_refuses_after_a_short_wait() {
+    let _alone = alone();
     let collector = Collector::start(Script::always(Reply::NeverAnswer));
     let relay = relay_of_both(upstream(collector.addr()), OnFull::Refuse, 200 << 10);
     fill(endpoint(&relay));
@@ -186,6 +195,7 @@ fn a_full_relay_refuses_after_a_short_wait() {
 /// `block_on_overflow`: the same requests wait until there is room, over gRPC and HTTP; a caller's own deadline ends its wait.
 #[test]
 fn a_full_relay_that_blocks_takes_it_when_there_is_room() {
+    let _alone = alone();
     let collector = Collector::start(Script::always(Reply::NeverAnswer));
     let mut config = upstream(collector.addr());
     config.calls_max = 1;
@@ -218,6 +228,7 @@ fn a_full_relay_that_blocks_takes_it_when_there_is_room() {
 /// Each unit of `sending_queue.queue_size` is a bound that is reached and never exceeded, by several connections on both cores.
 #[test]
 fn a_queue_holds_as_much_as_it_may_in_each_unit() {
+    let _alone = alone();
     let collector = Collector::start(Script::always(Reply::NeverAnswer));
     let spans = 7;
     for (limit, requests_max) in [
@@ -254,6 +265,7 @@ fn a_queue_holds_as_much_as_it_may_in_each_unit() {
 /// of bodies do not keep each other from being completed.
 #[test]
 fn large_bodies_neither_exceed_the_bound_nor_block_each_other() {
+    let _alone = alone();
     let collector = Collector::start(Script::always(Reply::NeverAnswer));
     let mut config = upstream(collector.addr());
     config.on_full = OnFull::Block;

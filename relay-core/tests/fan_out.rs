@@ -31,20 +31,28 @@ fn start(upstreams: Vec<UpstreamConfig>) -> RelayHandle {
     upstreams.fold(first, RelayBuilder::upstream).held_bytes_max(3 << 20).start().unwrap()
 }
 
-/// Sends `count` requests of 20 spans, one after the other on one connection every 2 ms; refusals, and the time that each took.
-fn send_paced(relay: &RelayHandle, count: u64) -> (usize, Vec<Duration>) {
+/// Sends `count` requests of 20 spans, one after the other on one connection every 2 ms, as exporters do: one that is refused comes again after
+/// the delay that is asked for. Refusals, and the time that each call took.
+fn send_paced(relay: &RelayHandle, count: u64) -> (u64, Vec<Duration>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = RawClient::connect(endpoint(relay)).await.unwrap();
         let mut pace = tokio::time::interval(Duration::from_millis(2));
-        let (mut refused, mut took) = (0, Vec::new());
+        let (mut refused, mut took) = (0_u64, Vec::new());
         for seed in 0..count {
             pace.tick().await;
-            let message = grpc_message(&encoded(20, seed));
-            let began = tokio::time::Instant::now();
-            let answer = client.send(RawRequest::export(vec![message])).await.unwrap();
-            took.push(began.elapsed());
-            refused += usize::from(answer.grpc_status() != Some(0));
+            let call = RawRequest::export(vec![grpc_message(&encoded(20, seed))]);
+            loop {
+                let began = tokio::time::Instant::now();
+                let answer = client.send(call.clone()).await.unwrap();
+                took.push(began.elapsed());
+                if answer.grpc_status() == Some(0) {
+                    break;
+                }
+                assert_eq!(answer.grpc_status(), Some(14));
+                refused += 1;
+                tokio::time::sleep(answer.retry_delay().unwrap()).await;
+            }
         }
         (refused, took)
     })
@@ -73,9 +81,9 @@ fn watch_held(
     (stop, watching)
 }
 
-/// Scenario: one upstream takes nothing, one 20 batches of 64 KiB a second, one all. More comes than the first two can hold. Guarantee: nothing is
-/// refused, the healthy one has everything, senders wait no longer than alone but for the moment in which the others fill up;
-/// memory stays below its bound; what each of the others has missed is counted there, and all books add up.
+/// Scenario: one upstream takes nothing, one 20 batches of 64 KiB a second, one all. More comes than the first two can hold. Guarantee: the
+/// healthy one has everything once, senders are refused once for each of the others when it fills up, and wait no longer than alone
+/// otherwise; memory stays below its bound; what each of the others has missed is counted there, and all books add up.
 #[test]
 fn one_that_is_down_and_one_that_is_slow_hold_nobody_back() {
     let (hole, slow, healthy) = (
@@ -101,25 +109,30 @@ fn one_that_is_down_and_one_that_is_slow_hold_nobody_back() {
     println!(
         "median {median:?} (alone {median_alone:?}), p95 {late:?} (alone {late_alone:?}), {most} bytes held at most"
     );
-    assert_eq!(refused, 0);
-    let waited: Duration = took.iter().filter(|took| **took > Duration::from_millis(100)).sum();
-    // Once for each of the two; another time if the machine is busy.
-    assert!(waited < Duration::from_millis(1200), "{waited:?}");
+    // Once for each of the two while they fill up; some times more if the machine is busy.
+    assert!((1..=8).contains(&refused), "{refused}");
     assert_eq!(healthy.wait_for_spans(before + 30_000, SOON), before + 30_000);
     let stats = relay.stats();
     let [hole, slow, healthy] = [0, 1, 2].map(|n| stats.upstreams[n].items);
     assert!(hole.dropped_for(DropReason::QueueFull) > 1000 && hole.held() > 1000, "{hole:?}");
     assert!(slow.delivered > 0, "{slow:?}");
     assert_eq!((healthy.dropped_total(), healthy.enqueued), (0, 30_000));
-    assert_books(&drain(relay, Duration::from_millis(300)), 30_000);
+    assert_books(&drain(relay, Duration::from_millis(300)), 30_000, 20 * refused);
 }
 
-/// Accepted by the receiver = delivered + dropped, at each upstream; nobody was refused anything.
-fn assert_books(stats: &Stats, accepted: u64) {
+/// Accepted by the receiver = delivered + dropped, at each upstream; what was refused was refused by all.
+fn assert_books(stats: &Stats, accepted: u64, refused: u64) {
     settled(stats);
-    assert_eq!((stats.receivers[0].accepted_items(), stats.receivers[0].refused_items()), (accepted, 0));
+    assert_eq!(
+        (stats.receivers[0].accepted_items(), stats.receivers[0].refused_items()),
+        (accepted, refused)
+    );
     for upstream in &stats.upstreams {
-        assert_eq!((upstream.items.enqueued, upstream.enqueue_failed_items), (accepted, 0), "{upstream:?}");
+        assert_eq!(
+            (upstream.items.enqueued, upstream.enqueue_failed_items),
+            (accepted, refused),
+            "{upstream:?}"
+        );
     }
 }
 

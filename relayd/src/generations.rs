@@ -158,6 +158,11 @@ impl Generations {
         self.leaving.len()
     }
 
+    /// Whether one of those that drain accepts connections still.
+    pub(crate) fn is_leaving_accepting(&self) -> bool {
+        self.leaving.iter().any(|(_, seen)| seen.stats.is_accepting())
+    }
+
     /// Puts a relay (or none, at the end) in the place of the one that receives, which is given out to be drained.
     #[must_use]
     pub(crate) fn replace(&mut self, next: Option<Generation>) -> Option<Departing> {

@@ -220,7 +220,7 @@ async fn wait_for_the_end(signals: &mut Signals, life: &Life, control: &mut Cont
                 "health is 503 from now on, and the exit code will be 1; restart relayd to have all cores"
             );
         }
-        control.reload();
+        control.reload().await;
     }
 }
 

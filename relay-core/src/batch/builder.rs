@@ -62,7 +62,7 @@ pub struct BatchBuilder {
     charge: Charge,
     places: Option<(Places, Charge)>,
     // Reserved for what is added next.
-    credit: Option<(Charge, Option<Charge>)>,
+    credit: (Option<Charge>, Option<Charge>),
 }
 
 impl BatchBuilder {
@@ -89,7 +89,7 @@ impl BatchBuilder {
             items: 0,
             charge: budget.empty_charge(),
             places: places.map(|places| (places.clone(), places.budget.empty_charge())),
-            credit: None,
+            credit: (None, None),
         }
     }
 
@@ -110,13 +110,13 @@ impl BatchBuilder {
     }
 
     /// Takes what is added until [`BatchBuilder::take_credit`] out of these charges, of its budget and its places, as far as they go.
-    pub fn give_credit(&mut self, bytes: Charge, places: Option<Charge>) {
-        self.credit = Some((bytes, places));
+    pub fn give_credit(&mut self, bytes: Option<Charge>, places: Option<Charge>) {
+        self.credit = (bytes, places);
     }
 
     /// Gives back what is left of the credit.
     pub fn take_credit(&mut self) {
-        self.credit = None;
+        self.credit = (None, None);
     }
 
     /// Whether no request has joined since the last seal.
@@ -217,8 +217,8 @@ impl BatchBuilder {
     fn enter(&mut self, bytes: usize, items: u64, receipt: Option<ReceiptSender>) {
         self.ledger.enqueue(items);
         if let Some((places, charge)) = &mut self.places {
-            let credit = self.credit.as_mut().and_then(|(_, places)| places.as_mut());
-            let missing = draw(charge, credit, places.needed(items));
+            let (credit, needed) = (self.credit.1.as_mut(), places.needed(items));
+            let missing = credit.map_or(needed, |credit| charge.draw(credit, needed));
             charge.grow_past(missing);
         }
         if let Some(receipt) = receipt {
@@ -245,7 +245,7 @@ impl BatchBuilder {
 
     /// Draws on the credit for bytes; how many it did not cover.
     fn draw(&mut self, bytes: usize) -> usize {
-        draw(&mut self.charge, self.credit.as_mut().map(|(bytes, _)| bytes), bytes)
+        self.credit.0.as_mut().map_or(bytes, |credit| self.charge.draw(credit, bytes))
     }
 
     fn copy_in(&mut self, mut from: &[u8]) {
@@ -274,14 +274,6 @@ impl BatchBuilder {
             self.pieces.push(self.block.split().freeze());
         }
     }
-}
-
-/// Moves `units` from `credit` to `charge`, as far as it goes; how many are missing.
-fn draw(charge: &mut Charge, credit: Option<&mut Charge>, units: usize) -> usize {
-    let Some(mut drawn) = credit.map(|credit| credit.split_off(units)) else { return units };
-    let missing = units - drawn.units();
-    charge.absorb(&mut drawn);
-    missing
 }
 
 /// The block after one of `bytes`. Doubling keeps a trickle's batch at one small block and a large batch at a few large ones.

@@ -20,7 +20,7 @@ use super::intake::{Intake, Reserved};
 use super::turnstile::{Peer, Turnstile, Waiting};
 use crate::batch::{Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
-use crate::limits::{BLOCK_WAIT_MAX, BODY_RESERVE_DIVISOR, REFUSE_WAIT_MAX};
+use crate::limits::{BLOCK_WAIT_MAX, BODY_RESERVE_DIVISOR, FULL_PATIENCE, REFUSE_WAIT_MAX};
 use crate::otlp::{FramedRequest, Signal};
 use crate::stats::{Counted, RejectReason};
 
@@ -254,7 +254,7 @@ impl Core {
         let routes = self.receiver(receiver).into_iter().flat_map(|receiver| receiver.all_routes());
         let fed = routes.filter_map(|route| self.intakes.get(route));
         let wait =
-            fed.map(|intake| patience(intake.upstream.config.on_full)).max().unwrap_or(REFUSE_WAIT_MAX);
+            fed.map(|intake| wait_max(intake.upstream.config.on_full)).max().unwrap_or(REFUSE_WAIT_MAX);
         timeout.map_or(wait, |timeout| timeout.min(wait))
     }
 
@@ -271,10 +271,15 @@ pub(crate) fn asking(waiting: &Waiting, now: Instant) -> Option<Asking> {
     waiting.is_called().then_some(Asking::InTurn)
 }
 
-/// How long an upstream that is full may hold back the others.
-fn patience(on_full: OnFull) -> Duration {
+/// How long a request waits for room in an upstream.
+fn wait_max(on_full: OnFull) -> Duration {
     match on_full {
         OnFull::Refuse => REFUSE_WAIT_MAX,
         OnFull::Block => BLOCK_WAIT_MAX,
     }
+}
+
+/// How long an upstream that is full may hold back the others.
+fn patience(on_full: OnFull) -> Duration {
+    wait_max(on_full).max(FULL_PATIENCE)
 }

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -27,6 +27,8 @@ use crate::http2::{Event, Server, Violation};
 use crate::limits;
 use crate::otlp::Signal;
 use crate::stats::{Counted, RejectReason, Transport};
+
+mod bodies;
 
 /// The calls on one connection, and its HTTP/2.
 pub(crate) struct Calls {
@@ -185,25 +187,6 @@ impl Calls {
         }
     }
 
-    /// There is no room for more of this body: its sender gets no window until there is.
-    fn hold_back(&mut self, stream: u32) {
-        let Some(Open { wait: Wait::Body { call, pass, .. }, .. }) =
-            self.place_of(stream).map(|at| self.open.remove(at))
-        else {
-            return;
-        };
-        let (peer, owed) = (&self.peer, call.owed());
-        let waiting =
-            self.core.wait_for_memory(self.receiver, (peer, &peer.wake), (owed, pass), call.timeout);
-        match waiting {
-            Some(waiting) => self.wait(stream, Wait::BodyRoom { call, ended: false, waiting }),
-            None => {
-                self.http2.release(stream, call.unreleased());
-                self.refuse(stream, &memory_full());
-            }
-        }
-    }
-
     /// Frames and admits a complete body. Answers, or lets it wait.
     fn complete(&mut self, stream: u32, mut call: Call) {
         if let Some(verifying) = call.verifying.take() {
@@ -253,9 +236,11 @@ impl Calls {
                 }));
             }
             Ok(Offered::Blocked(request)) => {
+                if let Some(waiting) = waiting {
+                    return self.wait(stream, Wait::Room { request, waiting, timeout });
+                }
                 let peer = &self.peer;
-                let enter = || self.core.wait_for_turn(self.receiver, (peer, &peer.wake), &request, timeout);
-                match waiting.or_else(enter) {
+                match self.core.wait_for_turn(self.receiver, (peer, &peer.wake), &request, timeout) {
                     Some(waiting) => {
                         // A slice would hold the read buffer of the whole core while it waits.
                         let request = request.detached();
@@ -313,51 +298,6 @@ impl Calls {
                     self.settle(stream, offered, timeout, Some(waiting));
                 }
             }
-        }
-    }
-
-    fn retry_body(
-        &mut self,
-        stream: u32,
-        mut call: Call,
-        ended: bool,
-        (mut waiting, now): (Waiting, Instant),
-    ) {
-        let Some(asking) = asking(&waiting, now) else {
-            return self.wait(stream, Wait::BodyRoom { call, ended, waiting });
-        };
-        match call.charge(&self.core.shared.budget) {
-            Some(release) => {
-                self.http2.release(stream, release);
-                if ended {
-                    drop(waiting);
-                    return self.complete(stream, call);
-                }
-                waiting.bytes.clear();
-                let pass = (asking == Asking::InTurn).then_some(waiting);
-                self.wait(stream, Wait::Body { call, old: false, pass });
-            }
-            None if asking == Asking::Last => {
-                self.http2.release(stream, call.unreleased());
-                self.refuse(stream, &memory_full());
-            }
-            None => self.wait(stream, Wait::BodyRoom { call, ended, waiting }),
-        }
-    }
-
-    /// Gives up the bodies that were waited for when this was last called.
-    pub(crate) fn give_up_old_bodies(&mut self) {
-        for mut open in std::mem::take(&mut self.open) {
-            match &mut open.wait {
-                Wait::Body { call, old: true, .. } => {
-                    self.http2.release(open.stream, call.unreleased());
-                    self.refuse(open.stream, &body_timeout(limits::BODY_TIMEOUT));
-                    continue;
-                }
-                Wait::Body { old, .. } => *old = true,
-                _ => {}
-            }
-            self.open.push(open);
         }
     }
 

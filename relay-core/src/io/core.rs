@@ -220,6 +220,7 @@ struct Accepting(Rc<Core>);
 impl Accepting {
     fn new(core: &Rc<Core>) -> Self {
         core.accepting.update(|count| count + 1);
+        core.shared.accepting.fetch_add(1, Ordering::AcqRel);
         Self(Rc::clone(core))
     }
 }
@@ -227,6 +228,7 @@ impl Accepting {
 impl Drop for Accepting {
     fn drop(&mut self) {
         self.0.accepting.update(|count| count.saturating_sub(1));
+        self.0.shared.accepting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -24,7 +24,8 @@ use crate::stats::{Counted, RejectReason, UpstreamCounters};
 /// What is set aside for a request that may be taken; given back by being dropped.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    bytes: Charge,
+    // None where nothing more is held: copied into a block that is there, as most are.
+    bytes: Option<Charge>,
     places: Option<Charge>,
 }
 
@@ -86,19 +87,25 @@ impl Intake {
         }
         let budget = &self.upstream.budget;
         let limits = builder.limits();
+        // Each piece of a request that is cut has headers of its own, and a block if it is copied.
+        let pieces =
+            len / limits.bytes_max.max(1) + usize::try_from(items / limits.items_max.max(1)).unwrap_or(len);
+        let cut = if len > limits.bytes_max || items > limits.items_max { pieces } else { 0 };
+        let cut_bytes = cut.saturating_mul(ARENA_BLOCK_BYTES_MIN).min(budget.units_max() / 2);
         let bytes = match &request.form {
-            _ if shared => budget.try_charge_apart(len),
+            _ if shared => budget.try_charge_apart(len).map(Some),
             Form::Framed(_) if len < limits.inline_copy_bytes_max => {
-                budget.try_charge(builder.blocks_needed(len, joins))
+                // Nothing is touched that other cores write, unless a block is needed.
+                match builder.blocks_needed(len, joins) + cut_bytes {
+                    0 => Some(None),
+                    needed => budget.try_charge(needed).map(Some),
+                }
             }
             Form::Framed(_) => {
                 let held = request.held_bytes(limits.inline_copy_bytes_max);
-                // Each piece of a request that is cut begins with headers of its own.
-                let pieces = len / limits.bytes_max.max(1)
-                    + usize::try_from(items / limits.items_max.max(1)).unwrap_or(held);
-                budget.try_charge(held.saturating_add(held.min(pieces.saturating_mul(ARENA_BLOCK_BYTES_MIN))))
+                budget.try_charge(held.saturating_add(held.min(cut_bytes))).map(Some)
             }
-            Form::Unopened(_) => budget.try_charge(request.held_bytes(INLINE_COPY_BYTES_MAX)),
+            Form::Unopened(_) => budget.try_charge(request.held_bytes(INLINE_COPY_BYTES_MAX)).map(Some),
         };
         let bytes = bytes.ok_or(RejectReason::MemoryFull)?;
         let places = match &self.upstream.places {
@@ -278,7 +285,8 @@ impl Intake {
         // Little ones must not hold a receive buffer each.
         let origin = request.origin;
         let Form::Unopened(request) = request.detached().form else { return };
-        let Reserved { bytes: charge, places } = reserved;
+        let Reserved { bytes, places } = reserved;
+        let charge = bytes.unwrap_or_else(|| self.upstream.budget.empty_charge());
         let ledger = self.upstream.unopened_ledgers.get(self.core).map(Arc::clone).unwrap_or_default();
         let batch = Batch::unopened(request, receipt, (charge, places), ledger).sent_by(origin);
         if self.upstream.refusals.is_suspect(origin) {

@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) acceptor: AtomicUsize,
     /// The listening sockets again, for when that core dies; empty from the beginning of the drain.
     pub(crate) spare_listeners: Mutex<Vec<ListeningSocket>>,
+    /// Listeners that are accepted from.
+    pub(crate) accepting: AtomicUsize,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }

@@ -168,6 +168,17 @@ impl Charge {
         self.apart += std::mem::take(&mut other.apart);
     }
 
+    /// Moves up to `units` of `from`, a charge of the same budget, into this one; says how many are missing.
+    pub fn draw(&mut self, from: &mut Self, units: usize) -> usize {
+        let moved = units.min(from.units);
+        let apart = moved.min(from.apart);
+        from.units -= moved;
+        from.apart -= apart;
+        self.units += moved;
+        self.apart += apart;
+        units - moved
+    }
+
     /// Leaves an empty charge of the same budget behind and returns all of this one.
     pub fn take(&mut self) -> Self {
         self.split_off(self.units)
@@ -249,6 +260,7 @@ mod tests {
         held[1].grow_past_apart(15);
         held[1].grow_past(1);
         assert_eq!((whole.used(), shares[1].used()), (21, 36));
+        assert_eq!(held[0].draw(&mut half, 7), 2);
         held[0].absorb(&mut half);
         drop((bytes, held));
         assert_eq!(whole.used() + shares.iter().map(|share| share.used()).sum::<usize>(), 0);
