@@ -59,7 +59,7 @@ fn retry(config: &mut UpstreamConfig) -> &mut RetryPolicy {
     match &mut config.destination {
         Destination::Grpc(grpc) => &mut grpc.retry,
         Destination::Http(http) => &mut http.retry,
-        Destination::Sink(_) => panic!("it has none"),
+        Destination::Keyed(_) | Destination::Sink(_) => panic!("it has none"),
     }
 }
 
