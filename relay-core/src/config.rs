@@ -14,6 +14,7 @@ pub use listen::ListenAddress;
 pub use tls::{PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersion};
 
 use crate::batch::{Batch, BatchLimits};
+use crate::edit::RoutingKey;
 use crate::limits;
 use crate::otlp::Signal;
 use crate::upstream::{Balancer, Endpoint, Outcome, RetryPolicy};
@@ -227,11 +228,14 @@ impl UpstreamConfig {
 
 /// Where batches go.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "one for each upstream, made once")]
 pub enum Destination {
     /// An OTLP/gRPC server.
     Grpc(Box<GrpcConfig>),
     /// An OTLP/HTTP server.
     Http(Box<HttpUpstreamConfig>),
+    /// The members of a tier, each of which gets all spans of a trace or service.
+    Keyed(Box<KeyedConfig>),
     /// A function of this process.
     Sink(Arc<dyn BatchSink>),
 }
@@ -241,9 +245,41 @@ impl std::fmt::Debug for Destination {
         match self {
             Self::Grpc(config) => config.fmt(f),
             Self::Http(config) => config.fmt(f),
+            Self::Keyed(config) => config.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
+}
+
+/// OTLP/gRPC servers among which spans are shared out by a consistent hash ring, the Collector's (`load_balancing`). For traces; a
+/// batch is sorted when it is sent, so nothing is bound to a member that has gone. What a member does not take waits for it, or for
+/// the ring to change.
+#[derive(Clone, Debug)]
+pub struct KeyedConfig {
+    /// How each member is spoken to; its endpoint is not used.
+    pub grpc: GrpcConfig,
+    /// What is kept together. Default the spans of a trace.
+    pub key: RoutingKey,
+    /// Who they are.
+    pub members: Members,
+}
+
+/// Who the members of a tier are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// Those of a list: by what name each stands on the ring, and where it is.
+    Static(Vec<(String, Endpoint)>),
+    /// The addresses of a name.
+    Dns {
+        /// The name.
+        host: String,
+        /// The port of every member; without one it is 4317, and the ring knows members by their addresses alone.
+        port: Option<u16>,
+        /// Between two lookups. The Collector's default is 5 s.
+        interval: Duration,
+        /// For one lookup. The Collector's default is 1 s.
+        timeout: Duration,
+    },
 }
 
 /// Takes batches inside the process: a printer, a test, an embedding service's own exporter.

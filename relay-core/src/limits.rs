@@ -34,7 +34,7 @@ pub const ARENA_BLOCK_BYTES_MAX: usize = 64 << 10;
 /// read buffer of their core ([`READ_BYTES`]); large requests, the only ones that are held by slices, fill it.
 pub const RECEIVE_BLOCK_BYTES: usize = (16 << 10) + 9;
 
-/// Requests merged into one batch: bounds the part list (16 bytes each) where requests are tiny.
+/// Requests merged into one batch: bounds the part list (24 bytes each) where requests are tiny.
 pub const BATCH_PARTS_MAX: usize = 16 << 10;
 
 /// Pieces of a resource or scope header that a split repeats as slices of the source; a header cut into more of them (its
@@ -52,6 +52,13 @@ pub const THROTTLE_DELAY_MAX: Duration = Duration::from_secs(300);
 /// Addresses of one upstream that are used: a headless service of the largest clusters has some hundred. Of more, the first in
 /// their order.
 pub const UPSTREAM_ADDRESSES_MAX: usize = 256;
+
+/// Batches that wait for one member of a tier, on each core; when one has as many, nothing more is taken from the queue, whose bound is
+/// the one on bytes.
+pub const MEMBER_BATCHES_MAX: usize = 256;
+
+/// Time for calls to a member that has left its tier: most are answered, and what is not answered by then is sent to the others.
+pub const MEMBER_LEAVE_GRACE: Duration = Duration::from_secs(2);
 
 /// Time between two lookups of an upstream's name: a pod that is new gets its share within it, and a node asks its DNS server
 /// twice a minute for each upstream.
@@ -106,8 +113,46 @@ pub const RESENDS_AT_ONCE_MAX: u32 = 8;
 /// Age up to which a connection that was dialled ahead of a request over OTLP/HTTP is used: a server closes one on which nothing comes.
 pub const SPARE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// Calls that isolating a refused part may cost per batch: enough to single out several parts among `BATCH_PARTS_MAX`.
+/// Largest message, in bytes, after which a `RESOURCE_EXHAUSTED` that says nothing of a size is believed to be about memory or a
+/// quota (`retry_resource_exhausted`): what every gRPC server takes by default.
+pub const EXHAUSTED_RETRY_BYTES_MAX: usize = UPSTREAM_MESSAGE_BYTES_MAX;
+
+/// Calls that isolating may cost at one upstream while nothing is delivered: enough to single out one part of
+/// [`BATCH_PARTS_MAX`] in several batches at once. An upstream that refuses everything gets no more of them than
+/// [`ISOLATION_CALLS_PER_SECOND`].
 pub const ISOLATION_CALLS_MAX: u32 = 256;
+
+/// Calls that isolating may cost for each call that delivers something: isolating goes on to the last part where up to about three
+/// of four parts are refused, which costs four calls for each that is not.
+pub const ISOLATION_CALLS_PER_DELIVERY: u32 = 8;
+
+/// Calls per second that isolating may cost at an upstream that delivers nothing: it may have been mended.
+pub const ISOLATION_CALLS_PER_SECOND: u32 = 5;
+
+/// Ordinary calls for each call that isolates, or that carries what a suspect has sent, while both wait: others have three of four
+/// calls, and take at most 4/3 of the time.
+pub const CALLS_PER_ISOLATION: u32 = 3;
+
+/// Refusals in a row inside one request after which it is dropped whole: its spans are no better than what stands around them. One
+/// bad span of a million is found after 20.
+pub const INSIDE_REFUSALS_MAX: u32 = 24;
+
+/// Refusals in a row at one upstream, by whatever core, after which it is not believed any more that a part is to blame.
+pub const BLAME_REFUSALS_MAX: u32 = 64;
+
+/// Time for which a connection is suspected after the upstream has refused what it had sent: its requests are not merged with those
+/// of others meanwhile.
+pub const SUSPECT_TIME: Duration = Duration::from_secs(60);
+
+/// Connections that are suspected at a time, per upstream; the one that was caught longest ago makes way.
+pub const SUSPECTS_MAX: usize = 256;
+
+/// Sealed batches of suspects that wait, per core and upstream; until there is room suspects are refused like anybody who meets a
+/// full queue, and others are not.
+pub const SUSPECT_BATCHES_MAX: usize = 16;
+
+/// Connections whose addresses are remembered after they have closed: what they sent may be refused later.
+pub const ORIGINS_LEFT_MAX: usize = 4096;
 
 /// Calls in flight to one upstream, over all cores (the Collector's `num_consumers`).
 pub const UPSTREAM_CALLS_MAX: usize = 10;

@@ -15,6 +15,7 @@ use crate::io::auth::Gate;
 use crate::io::core_thread::{self, CoreThread};
 use crate::io::http::configured_headers;
 use crate::io::listening::ListeningSocket;
+use crate::io::origins::Origins;
 use crate::io::resolver::{Resolve, Resolver, SystemResolver};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
@@ -151,6 +152,7 @@ impl RelayBuilder {
         let (receivers, listeners) = self.bind(cores, &upstreams, &bodies)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
+        let receiver_names = receivers.iter().map(|receiver| receiver.config.name.clone()).collect();
         let shared = Arc::new(Shared {
             budget,
             receivers,
@@ -162,6 +164,7 @@ impl RelayBuilder {
             started: clock::now(),
             transcoder,
             submitted: ReceiverCounters::default(),
+            origins: Arc::new(Origins::new(receiver_names)),
             acceptor: AtomicUsize::new(0),
             spare_listeners: Mutex::new(listeners.clone()),
             accepting: AtomicUsize::new(0),

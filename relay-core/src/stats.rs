@@ -217,6 +217,12 @@ pub struct UpstreamStats {
     pub attempts: u64,
     /// Attempts that will be, or were, repeated.
     pub retries: u64,
+    /// Attempts that isolated what the upstream refuses for good, or carried what suspects had sent.
+    pub isolating_calls: u64,
+    /// Requests that were refused for good alone: what isolating has found.
+    pub isolated_requests: u64,
+    /// Connections whose requests are kept apart from those of others now, because the upstream has refused such a request.
+    pub suspects: usize,
     /// Calls that ended by a panic (of a [`crate::config::BatchSink`], or of ours); what they held is dropped as aborted.
     pub call_panics: u64,
     /// Connections made.
@@ -234,8 +240,21 @@ pub struct UpstreamStats {
     pub batch_bytes: u64,
     /// TLS with it, if that is spoken.
     pub tls: Option<TlsStats>,
+    /// Its members, if it shares spans out among several by a key.
+    pub tier: Option<TierStats>,
     /// How its name is looked up, if it has one.
     pub resolution: Option<ResolutionStats>,
+}
+
+/// The members among which the spans of one upstream are shared out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TierStats {
+    /// Whether they are found by DNS; else they are those of a list.
+    pub is_dns: bool,
+    /// Members now.
+    pub members: usize,
+    /// For each member by its name on the ring: batches that it has taken, and batches that were given up.
+    pub outcomes: std::collections::BTreeMap<String, [u64; 2]>,
 }
 
 /// Lookups of the name of one upstream. Upstreams of the same name are looked up together, and each shows the same.
@@ -362,6 +381,8 @@ pub(crate) struct UpstreamCounters {
     pub(crate) calls: Counter,
     pub(crate) attempts: Counter,
     pub(crate) retries: Counter,
+    pub(crate) isolating_calls: Counter,
+    pub(crate) isolated_requests: Counter,
     pub(crate) panics: Counter,
     pub(crate) connects: Counter,
     pub(crate) size_triggers: Counter,
@@ -377,6 +398,8 @@ impl UpstreamCounters {
         stats.calls += self.calls.get();
         stats.attempts += self.attempts.get();
         stats.retries += self.retries.get();
+        stats.isolating_calls += self.isolating_calls.get();
+        stats.isolated_requests += self.isolated_requests.get();
         stats.call_panics += self.panics.get();
         stats.connects += self.connects.get();
         stats.size_triggers += self.size_triggers.get();

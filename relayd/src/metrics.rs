@@ -18,6 +18,7 @@ use crate::plan::About;
 use crate::process;
 
 mod addresses;
+mod names;
 mod page;
 mod reloads;
 mod tls;
@@ -57,6 +58,9 @@ pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answ
     }
     source.exporters(&mut page, &stats.upstreams);
     addresses::upstreams(&mut page, &source.about, &stats.upstreams);
+    source.refusals(&mut page, &stats.upstreams);
+    names::exporters(&mut page, &source.about, &stats.upstreams);
+    names::tiers(&mut page, &stats.upstreams);
     tls::receivers(&mut page, &listening);
     tls::upstreams(&mut page, &source.about, &stats.upstreams);
     if source.about.iter().any(|about| about.unopened) {
@@ -120,6 +124,11 @@ impl Source {
                 rows,
             );
         }
+        let rejected = |u: &UpstreamStats| u.items.dropped_for(DropReason::PartialSuccess);
+        let rows = self.sums(upstreams.iter(), of_signal, rejected).into_iter();
+        let rows = rows.map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
+        let help = format!("Number of {items} that the upstream rejected in a partial success.");
+        page.counter(&format!("relayd_exporter_rejected_{unit}"), &help, rows);
         let mut rows = Vec::new();
         for reason in DropReason::ALL {
             let sums = self.sums(upstreams.iter(), of_signal, |u| u.items.dropped_for(reason));
@@ -130,6 +139,33 @@ impl Source {
         }
         let help = format!("Number of {items} given up after they were accepted, by reason.");
         page.counter(&format!("relayd_dropped_{unit}"), &help, rows);
+    }
+
+    /// What the upstreams refuse for good, and what it costs to find it.
+    fn refusals(&self, page: &mut Page<'_>, upstreams: &[UpstreamStats]) {
+        type Value = fn(&UpstreamStats) -> u64;
+        let counters: [(&str, &str, Value); 2] = [
+            (
+                "relayd_exporter_isolating_calls",
+                "Calls that isolated what the upstream refuses for good, or carried what suspects had sent.",
+                |u| u.isolating_calls,
+            ),
+            (
+                "relayd_exporter_isolated_requests",
+                "Requests that the upstream refused for good alone.",
+                |u| u.isolated_requests,
+            ),
+        ];
+        let exporter = |about: &'_ About, _: &UpstreamStats| Some(about.exporter.clone());
+        for (name, help, value) in counters {
+            let sums = self.sums(upstreams.iter(), exporter, value);
+            let rows = sums.into_iter().map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
+            page.counter(name, help, rows);
+        }
+        let suspects = self.sums(upstreams.iter(), exporter, |u| u.suspects as u64);
+        let rows = suspects.into_iter().map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
+        let help = "Connections of senders whose requests are kept apart, because the upstream has refused one for good.";
+        page.gauge("relayd_exporter_suspects", help, Unit::None, rows);
     }
 
     /// How full the queues are, in what bounds them. The documented alert divides one by the other, and must see what

@@ -18,6 +18,7 @@ use crate::config::{
 use crate::limits::CALL_TIMEOUT_NONE;
 
 mod auth;
+pub(crate) mod load_balancing;
 mod otlp_http;
 mod receivers;
 mod tls;
@@ -76,13 +77,14 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<String>> {
 /// Where an exporter connects to, each address once.
 fn upstreams_of(exporter: &Exporter) -> Vec<Address> {
     match &exporter.kind {
-        ExporterKind::Otlp(otlp) => vec![otlp.endpoint.clone()],
+        ExporterKind::Otlp(otlp) => load_balancing::addresses_of(&otlp.endpoint),
         ExporterKind::OtlpHttp(otlp) => {
             let mut addresses: Vec<Address> =
                 otlp.urls().map(|url| Address::Tcp(url.address.clone())).collect();
             addresses.dedup();
             addresses
         }
+        ExporterKind::LoadBalancing(tier) => load_balancing::addresses(&tier.members),
         ExporterKind::Debug(_) | ExporterKind::Printer => Vec::new(),
     }
 }
@@ -139,6 +141,10 @@ pub(crate) fn make(
             ExporterKind::OtlpHttp(otlp) => {
                 let (signal, processor) = (pipeline.signal, pipeline.batch.as_ref());
                 otlp_http::upstream(name, signal, otlp, processor, &mut plan.notices)?
+            }
+            ExporterKind::LoadBalancing(tier) => {
+                let upstream = otlp_upstream(name, &tier.otlp, pipeline.batch.as_ref(), &mut plan.notices)?;
+                load_balancing::shared_out(upstream, tier)
             }
             ExporterKind::Debug(_) | ExporterKind::Printer => {
                 let sink = UpstreamConfig::sink(name, sink(exporter));

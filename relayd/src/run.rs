@@ -102,9 +102,10 @@ pub(crate) fn say_notice(warning: bool, text: &str) {
 pub(crate) fn sink(exporter: &Exporter, printer: &Arc<PrinterSink>, stderr: &Outlet) -> Arc<dyn BatchSink> {
     match &exporter.kind {
         ExporterKind::Debug(debug) => Arc::new(DebugSink::new(&exporter.id, debug, stderr.clone())),
-        ExporterKind::Otlp(_) | ExporterKind::OtlpHttp(_) | ExporterKind::Printer => {
-            Arc::clone(printer) as Arc<dyn BatchSink>
-        }
+        ExporterKind::Otlp(_)
+        | ExporterKind::OtlpHttp(_)
+        | ExporterKind::LoadBalancing(_)
+        | ExporterKind::Printer => Arc::clone(printer) as Arc<dyn BatchSink>,
     }
 }
 
@@ -188,6 +189,10 @@ pub(crate) fn announce(config: &Config, listening_on: &[ListenAddress]) {
                 let mut servers: Vec<String> = otlp.urls().map(HttpUrl::authority).collect();
                 servers.dedup();
                 tracing::info!("exporter {} sends to {} (HTTP)", exporter.id, servers.join(", "));
+            }
+            ExporterKind::LoadBalancing(tier) => {
+                let members = plan::load_balancing::in_words(&tier.members);
+                tracing::info!("exporter {} shares spans out among {members} (gRPC)", exporter.id);
             }
             ExporterKind::Debug(_) | ExporterKind::Printer => {}
         }

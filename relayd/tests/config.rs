@@ -104,12 +104,14 @@ fn the_documentations_agents_are_told_what_to_use() {
             "docs-agent.yaml:13: processors.resourcedetection: the processor \"resourcedetection\" is not in this version: do it in the gateway Collector that relayd sends to",
         ],
     );
-    refused(
-        &["--config=docs-agent-loadbalancing.yaml"],
-        &[
-            "docs-agent-loadbalancing.yaml:8: exporters.loadbalancing: the exporter \"loadbalancing\" is not in this version: use otlp with the name of a headless service; relayd spreads over all its addresses, but spans of one trace may reach different ones",
-        ],
-    );
+}
+
+/// The documentation's second agent, and ours: spans of one trace go to one gateway.
+#[test]
+fn agents_before_a_tier_are_accepted() {
+    accepted(&["--config=docs-agent-loadbalancing.yaml"], &[]);
+    let ours = concat!("--config=", env!("CARGO_MANIFEST_DIR"), "/../deploy/agent-load-balancing.yaml");
+    assert!(validate(&[ours]).0);
 }
 
 /// Without the one processor that the gateway has to take over, the documentation's agent runs; here from a variable.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Batch, DropReason, Ledger, Part, ReceiptSender, Rope};
+use super::{Batch, DropReason, Ledger, Origin, Part, ReceiptSender, Rope};
 use crate::limits::{ARENA_BLOCK_BYTES_MAX, ARENA_BLOCK_BYTES_MIN, BATCH_PARTS_MAX, RECEIVE_BLOCK_BYTES};
 use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Charge};
@@ -55,6 +55,8 @@ pub struct BatchBuilder {
     block_bytes: usize,
     parts: Vec<Part>,
     receipts: VecDeque<(usize, ReceiptSender)>,
+    // Who sends the requests that join.
+    origin: Origin,
     bytes: usize,
     items: u64,
     charge: Charge,
@@ -82,6 +84,7 @@ impl BatchBuilder {
             block_bytes: 0,
             parts: Vec::new(),
             receipts: VecDeque::new(),
+            origin: Origin::default(),
             bytes: 0,
             items: 0,
             charge: budget.empty_charge(),
@@ -159,6 +162,11 @@ impl BatchBuilder {
         if self.signal.concatenates() { BATCH_PARTS_MAX } else { 1 }
     }
 
+    /// Says who sends the requests that join from now on.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
     /// Adds a request. The caller has asked [`BatchBuilder::fits`], or seals at once afterwards.
     pub fn push(&mut self, request: FramedRequest, receipt: Option<ReceiptSender>) {
         let bytes = request.segments().len();
@@ -216,7 +224,7 @@ impl BatchBuilder {
         if let Some(receipt) = receipt {
             self.receipts.push_back((self.parts.len(), receipt));
         }
-        self.parts.push(Part { bytes, items });
+        self.parts.push(Part { bytes, items, origin: self.origin });
         self.bytes += bytes;
         self.items += items;
     }

@@ -13,6 +13,9 @@ pub enum DropReason {
     Aborted,
     /// A single item larger than the upstream's limit, with its resource and scope.
     ItemTooLarge,
+    /// The upstream refused it for good together with others, and was not asked what it is: nothing that is tried there passes
+    /// (a misconfigured upstream), or it does not pass often enough to pay for more calls.
+    NotIsolated,
     /// The upstream counted it in `partial_success` (OTLP, "Partial Success": must not be retried).
     PartialSuccess,
     /// This upstream had no room for it, others of the same request had: its sender was told success, as by a full queue behind the
@@ -30,10 +33,16 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Whether whoever sent it may send it again: it was not refused for good.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Aborted | Self::QueueFull | Self::RetriesExhausted | Self::ShutdownDeadline)
+    }
+
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Aborted,
         Self::ItemTooLarge,
+        Self::NotIsolated,
         Self::PartialSuccess,
         Self::QueueFull,
         Self::Rejected,
@@ -46,6 +55,7 @@ impl DropReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Aborted => "aborted",
+            Self::NotIsolated => "not_isolated",
             Self::PartialSuccess => "partial_success",
             Self::QueueFull => "queue_full",
             Self::Rejected => "rejected",

@@ -179,7 +179,7 @@ impl Core {
 
     /// Takes a request of the embedding service; admission was asked where it came from, and is asked again here.
     pub(super) fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
-        let (shared, request) = (receipts.len() > 1, Inbound::Framed(request));
+        let (shared, request) = (receipts.len() > 1, Inbound::from(request));
         let (counted, signal) = (request.counted(), request.signal());
         let takers = self.intakes.iter().filter(|intake| intake.upstream.config.signal == signal);
         let asked: Vec<_> = takers.map(|intake| (intake, intake.reserve(&request, shared))).collect();

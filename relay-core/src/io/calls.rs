@@ -18,9 +18,10 @@ use super::auth::Verifying;
 use super::call::{Call, Rejection, judge};
 use super::core::Core;
 use super::inbound::Inbound;
+use super::not_delivered::{deadline_passed, not_delivered};
 use super::turnstile::{Peer, Waiting, WaitingBytes};
 use super::{clock, gather, reply};
-use crate::batch::{DropReason, Settled};
+use crate::batch::{Origin, Settled};
 use crate::grpc::Code;
 use crate::http2::{Event, Server, Violation};
 use crate::limits;
@@ -33,6 +34,7 @@ mod bodies;
 pub(crate) struct Calls {
     core: Rc<Core>,
     receiver: usize,
+    origin: Origin,
     message_bytes_max: usize,
     /// The connection, as far as it waits.
     pub(crate) peer: Rc<Peer>,
@@ -46,6 +48,8 @@ pub(crate) struct Calls {
 enum Later {
     /// The upstream's answer.
     Settled(Counted, Settled),
+    /// Nothing within its sender's deadline.
+    Late(Counted),
     /// Whether its sender may send it. It holds slices of read buffers, which are counted as waiting.
     Verified(Box<Call>, Result<(), Rejection>, WaitingBytes),
 }
@@ -67,10 +71,16 @@ enum Wait {
 }
 
 impl Calls {
-    pub(crate) fn new(core: Rc<Core>, receiver: usize, message_bytes_max: usize, http2: Server) -> Self {
+    /// For the connection of this number to the receiver of that number.
+    pub(crate) fn new(
+        core: Rc<Core>,
+        (receiver, origin): (usize, Origin),
+        message_bytes_max: usize,
+        http2: Server,
+    ) -> Self {
         let peer = Rc::new(core.new_peer());
         let (open, results) = (Vec::new(), FuturesUnordered::new());
-        Self { core, receiver, message_bytes_max, peer, http2, open, results }
+        Self { core, receiver, origin, message_bytes_max, peer, http2, open, results }
     }
 
     /// Takes what was read.
@@ -183,8 +193,8 @@ impl Calls {
             return self.verify(stream, call, verifying);
         }
         let timeout = call.timeout;
-        let offered =
-            call.finish().and_then(|request| self.core.offer(self.receiver, request, Asking::First));
+        let request = call.finish().map(|request| request.sent_by(self.origin));
+        let offered = request.and_then(|request| self.core.offer(self.receiver, request, Asking::First));
         self.settle(stream, offered, timeout, None);
     }
 
@@ -215,9 +225,14 @@ impl Calls {
             Ok(Offered::Waiting(receipt, counted)) => {
                 let awaited = AwaitedResult::new(&self.core);
                 self.results.push(Box::pin(async move {
-                    let settled = receipt.await;
+                    let settled = match timeout {
+                        None => Ok(receipt.await),
+                        Some(timeout) => tokio::time::timeout(timeout, receipt).await,
+                    };
                     drop(awaited);
-                    (stream, Later::Settled(counted, settled))
+                    let later =
+                        settled.map_or(Later::Late(counted), |settled| Later::Settled(counted, settled));
+                    (stream, later)
                 }));
             }
             Ok(Offered::Blocked(request)) => {
@@ -251,7 +266,10 @@ impl Calls {
                     self.count_acceptance(counted);
                     reply::accept_partly(&mut self.http2, stream, rejected, &message);
                 }
-                Later::Settled(counted, settled) => self.refuse(stream, &not_delivered(settled, counted)),
+                Later::Settled(counted, settled) => {
+                    self.refuse(stream, &not_delivered(&settled, counted, Transport::Grpc));
+                }
+                Later::Late(counted) => self.refuse(stream, &deadline_passed(counted)),
                 Later::Verified(call, Ok(()), _held) => self.complete(stream, *call),
                 Later::Verified(_, Err(rejection), _) => self.refuse(stream, &rejection),
             }
@@ -298,20 +316,6 @@ impl Calls {
         self.core.count_rejection(self.receiver, Transport::Grpc, rejection);
         reply::refuse(&mut self.http2, stream, rejection);
     }
-}
-
-/// What a sender is told that waited for the upstream's answer: whether trying again may help is the upstream's word.
-pub(crate) fn not_delivered(settled: Settled, counted: Counted) -> Rejection {
-    let code = match settled {
-        Settled::Dropped(DropReason::Rejected | DropReason::ItemTooLarge) => Code::INVALID_ARGUMENT,
-        Settled::Dropped(DropReason::Unimplemented) => Code::UNIMPLEMENTED,
-        _ => Code::UNAVAILABLE,
-    };
-    let message = match settled {
-        Settled::Dropped(reason) => format!("the upstream did not take it: {}", reason.name()),
-        _ => "the upstream did not take it".to_owned(),
-    };
-    Rejection { counted: Some(counted), ..Rejection::new(RejectReason::Upstream, code, message) }
 }
 
 /// There is no room for a body whose items nobody has counted.

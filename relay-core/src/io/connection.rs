@@ -17,6 +17,7 @@ use tokio::time::{Sleep, sleep};
 use super::calls::Calls;
 use super::clock;
 use super::core::Core;
+use super::origins::OpenOrigin;
 use super::sender::Phase;
 use super::socket::Socket;
 use super::turnstile::Peer;
@@ -24,8 +25,13 @@ use crate::http2::{Server, ServerConfig};
 use crate::limits;
 use crate::stats::Transport;
 
-/// Serves `stream` for the receiver of this number until it ends. `first` was read of it already.
-pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first: Bytes) {
+/// Serves `stream`, which has this number, for the receiver of that number until it ends. `first` was read of it already.
+pub(crate) async fn serve(
+    core: Rc<Core>,
+    (receiver, open): (usize, OpenOrigin),
+    stream: Socket,
+    first: Bytes,
+) {
     let Some(shared) = core.receiver(receiver) else { return };
     if let Some(counters) = core.receiver_counters(receiver, Transport::Grpc) {
         counters.connections.add(1);
@@ -39,7 +45,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first
     let mut connection = Connection {
         first,
         receiver,
-        calls: Calls::new(Rc::clone(&core), receiver, shared.config.message_bytes_max, http2),
+        calls: Calls::new(Rc::clone(&core), (receiver, open.origin), shared.config.message_bytes_max, http2),
         reading: Reading::Free,
         room: None,
         age: shared.config.connection_age_max.map(|age| Box::pin(sleep(age))),

@@ -63,7 +63,8 @@ pub(crate) async fn work(
         .enumerate()
         .map(|(about, intake)| {
             let intake = (about, Rc::clone(intake));
-            Sender::new(intake, shared.cores.len(), phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
+            let around = (shared.cores.len(), &shared.origins);
+            Sender::new(intake, around, phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
         })
         .collect();
     let mut sending = JoinSet::new();
@@ -269,7 +270,7 @@ async fn drain(
     phase.send(Phase::Over).ok();
     // A core that is done early holds nothing itself, and what it would find here are other cores' batches.
     for intake in core.intakes.iter().filter(|_| !in_time) {
-        while let Some(batch) = intake.next(true) {
+        while let Some(batch) = intake.next(true).or_else(|| intake.next_apart_whatever()) {
             batch.drop_for(DropReason::ShutdownDeadline);
         }
     }

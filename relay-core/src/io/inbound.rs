@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::batch::{Encoding, Unopened, held_bytes};
+use crate::batch::{Encoding, Origin, Unopened, held_bytes};
 use crate::limits::INLINE_COPY_BYTES_MAX;
 use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Charge};
@@ -13,49 +13,74 @@ use crate::wire::Segments;
 
 /// A request that may be admitted.
 #[derive(Clone, Debug)]
-pub(crate) enum Inbound {
+pub(crate) struct Inbound {
+    pub(crate) form: Form,
+    /// Who sent it.
+    pub(crate) origin: Origin,
+}
+
+/// What is known of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
     /// Its items are counted.
     Framed(FramedRequest),
     /// It is forwarded as it came.
     Unopened(Unopened),
 }
 
+impl From<FramedRequest> for Inbound {
+    fn from(request: FramedRequest) -> Self {
+        Self { form: Form::Framed(request), origin: Origin::default() }
+    }
+}
+
+impl From<Unopened> for Inbound {
+    fn from(request: Unopened) -> Self {
+        Self { form: Form::Unopened(request), origin: Origin::default() }
+    }
+}
+
 impl Inbound {
+    /// Says who sent it.
+    pub(crate) fn sent_by(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
     pub(crate) fn signal(&self) -> Signal {
-        match self {
-            Self::Framed(request) => request.signal(),
-            Self::Unopened(request) => request.signal,
+        match &self.form {
+            Form::Framed(request) => request.signal(),
+            Form::Unopened(request) => request.signal,
         }
     }
 
     pub(crate) fn bytes(&self) -> &Segments {
-        match self {
-            Self::Framed(request) => request.segments(),
-            Self::Unopened(request) => &request.bytes,
+        match &self.form {
+            Form::Framed(request) => request.segments(),
+            Form::Unopened(request) => &request.bytes,
         }
     }
 
     /// Items; of an unopened request as many as a queue's places count it for.
     pub(crate) fn items(&self) -> u64 {
-        match self {
-            Self::Framed(request) => request.items(),
-            Self::Unopened(_) => 1,
+        match &self.form {
+            Form::Framed(request) => request.items(),
+            Form::Unopened(_) => 1,
         }
     }
 
     pub(crate) fn encoding(&self) -> Option<Encoding> {
-        match self {
-            Self::Framed(_) => None,
-            Self::Unopened(request) => Some(request.encoding),
+        match &self.form {
+            Form::Framed(_) => None,
+            Form::Unopened(request) => Some(request.encoding),
         }
     }
 
     pub(crate) fn counted(&self) -> Counted {
-        match self {
-            Self::Framed(request) => {
+        match &self.form {
+            Form::Framed(request) => {
                 Counted { signal: request.signal(), items: request.items(), unopened: 0 }
             }
-            Self::Unopened(request) => Counted { signal: request.signal, items: 0, unopened: 1 },
+            Form::Unopened(request) => Counted { signal: request.signal, items: 0, unopened: 1 },
         }
     }
 
@@ -102,13 +127,14 @@ impl Inbound {
     }
 
     fn with_bytes(self, bytes: Segments) -> Self {
-        match self {
-            Self::Framed(request) => {
+        let form = match self.form {
+            Form::Framed(request) => {
                 let (signal, items) = (request.signal(), request.items());
-                Self::Framed(FramedRequest::composed(signal, bytes, items, request.resources()))
+                Form::Framed(FramedRequest::composed(signal, bytes, items, request.resources()))
             }
-            Self::Unopened(request) => Self::Unopened(Unopened { bytes, ..request }),
-        }
+            Form::Unopened(request) => Form::Unopened(Unopened { bytes, ..request }),
+        };
+        Self { form, origin: self.origin }
     }
 }
 
@@ -137,7 +163,7 @@ mod tests {
             let bytes = Bytes::from([0x0a, 0].repeat(len / 2));
             let request = RawRequest::new(bytes.clone()).frame(Signal::Traces).unwrap();
             let budget = Budget::new(100_000);
-            let shared = Inbound::Framed(request).shared(&budget).unwrap();
+            let shared = Inbound::from(request).shared(&budget).unwrap();
             assert_eq!(budget.used(), bytes.len());
             let copies = [shared.clone(), shared.clone(), shared];
             let is_same = |copy: &Inbound| copy.bytes().as_contiguous().unwrap().as_ptr() == bytes.as_ptr();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::connection;
 use super::core::Core;
 use super::http::{self, Preface};
+use super::origins::{Origins, Sender};
 use super::socket::Socket;
 use super::tls::accept_tls;
 use crate::limits::DRAIN_CONNECTIONS_MAX;
@@ -19,6 +20,8 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
         tracing::debug!(%error, "a new connection is gone already");
         return;
     }
+    let sender = Sender { receiver, peer: socket.peer() };
+    let origin = Origins::open(&core.shared.origins, sender);
     // Who has not said yet what it speaks holds a drain up no longer than an idle connection.
     let draining = connection::draining(Rc::clone(&core));
     let mut too_late = std::pin::pin!(async move {
@@ -31,7 +34,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
     };
     let Ok(mut stream) = stream else { return };
     if config.http.is_none() {
-        return connection::serve(core, receiver, stream, Bytes::new()).await;
+        return connection::serve(core, (receiver, origin), stream, Bytes::new()).await;
     }
     let preface = tokio::select! {
         preface = http::sniff(&mut stream) => preface,
@@ -39,9 +42,9 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
     };
     match preface {
         Ok(Preface::Http2(first)) if config.grpc => {
-            connection::serve(Rc::clone(&core), receiver, stream, first).await;
+            connection::serve(Rc::clone(&core), (receiver, origin), stream, first).await;
         }
-        Ok(preface) => http::serve(Rc::clone(&core), receiver, stream, preface).await,
+        Ok(preface) => http::serve(Rc::clone(&core), (receiver, origin), stream, preface).await,
         // A sender that goes away is not an event (health probes do so all day).
         Err(error) => tracing::debug!(%error, "connection of a sender ended"),
     }

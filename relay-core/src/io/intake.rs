@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::apart::{Apart, Family};
 use super::clock;
-use super::inbound::Inbound;
+use super::inbound::{Form, Inbound};
 use super::shared::UpstreamShared;
 use super::unopened::Unmerged;
 use crate::batch::{Batch, BatchBuilder, DropReason, ReceiptSender, Settled};
 use crate::config::Passthrough;
-use crate::edit::{SplitLimit, split};
+use crate::edit::{SplitLimit, split, split_keeping};
 use crate::limits::{ARENA_BLOCK_BYTES_MIN, INLINE_COPY_BYTES_MAX};
 use crate::otlp::FramedRequest;
 use crate::queue::{Charge, Full};
@@ -38,6 +39,8 @@ pub(crate) struct Intake {
     // Set exactly while a request is in the open batch.
     open_since: Cell<Option<Instant>>,
     unopened: Unmerged,
+    /// What suspects have sent, and what is left of batches that were refused.
+    pub(crate) apart: Apart,
     // Batches that one request made and the queue had no room for; nothing is admitted until they are gone.
     overflow: RefCell<VecDeque<Batch>>,
 }
@@ -46,20 +49,18 @@ impl Intake {
     pub(crate) fn new(core: usize, upstream: Arc<UpstreamShared>) -> Self {
         let ledger = upstream.ledgers.get(core).map(Arc::clone).unwrap_or_default();
         let counters = upstream.counters.get(core).map(Arc::clone).unwrap_or_default();
-        let places = upstream.places.clone();
-        let builder = BatchBuilder::new(
-            upstream.config.signal,
-            upstream.config.batch,
-            &upstream.budget,
-            places,
-            ledger,
-        );
+        let builder = || {
+            let (config, places, ledger) = (&upstream.config, upstream.places.clone(), Arc::clone(&ledger));
+            BatchBuilder::new(config.signal, config.batch, &upstream.budget, places, ledger)
+        };
+        let (builder, apart) = (builder(), Apart::new(builder()));
         Self {
             core,
             counters,
             builder: RefCell::new(builder),
             open_since: Cell::new(None),
             unopened: Unmerged::default(),
+            apart,
             overflow: RefCell::new(VecDeque::new()),
             upstream,
         }
@@ -73,9 +74,14 @@ impl Intake {
     /// Why it would not be taken now.
     pub(crate) fn reserve(&self, request: &Inbound, shared: bool) -> Result<Reserved, RejectReason> {
         let (len, items) = (request.bytes().len(), request.items());
-        let builder = self.builder.borrow();
+        let is_apart = self.upstream.refusals.is_suspect(request.origin);
+        let open = if is_apart { &self.apart.builder } else { &self.builder };
+        let builder = open.borrow();
         let joins = request.encoding().is_none() && builder.fits(len, items);
-        let lane_is_full = !joins && self.upstream.lanes.is_full(self.core);
+        let lane_is_full = match is_apart {
+            true => self.apart.is_full(),
+            false => !joins && self.upstream.lanes.is_full(self.core),
+        };
         if lane_is_full || !self.overflow.borrow().is_empty() {
             return Err(RejectReason::QueueFull);
         }
@@ -86,20 +92,20 @@ impl Intake {
             len / limits.bytes_max.max(1) + usize::try_from(items / limits.items_max.max(1)).unwrap_or(len);
         let cut = if len > limits.bytes_max || items > limits.items_max { pieces } else { 0 };
         let cut_bytes = cut.saturating_mul(ARENA_BLOCK_BYTES_MIN).min(budget.units_max() / 2);
-        let bytes = match request {
+        let bytes = match &request.form {
             _ if shared => budget.try_charge_apart(len).map(Some),
-            Inbound::Framed(_) if len < limits.inline_copy_bytes_max => {
+            Form::Framed(_) if len < limits.inline_copy_bytes_max => {
                 // Nothing is touched that other cores write, unless a block is needed.
                 match builder.blocks_needed(len, joins) + cut_bytes {
                     0 => Some(None),
                     needed => budget.try_charge(needed).map(Some),
                 }
             }
-            Inbound::Framed(_) => {
+            Form::Framed(_) => {
                 let held = request.held_bytes(limits.inline_copy_bytes_max);
                 budget.try_charge(held.saturating_add(held.min(cut_bytes))).map(Some)
             }
-            Inbound::Unopened(_) => budget.try_charge(request.held_bytes(INLINE_COPY_BYTES_MAX)).map(Some),
+            Form::Unopened(_) => budget.try_charge(request.held_bytes(INLINE_COPY_BYTES_MAX)).map(Some),
         };
         let bytes = bytes.ok_or(RejectReason::MemoryFull)?;
         let places = match &self.upstream.places {
@@ -119,19 +125,23 @@ impl Intake {
         receipt: Option<ReceiptSender>,
         shared: bool,
     ) {
-        let request = match request {
-            Inbound::Framed(request) => request,
-            unopened @ Inbound::Unopened(_) => return self.take_unopened(unopened, reserved, receipt),
+        let origin = request.origin;
+        let request = match request.form {
+            Form::Framed(request) => request,
+            Form::Unopened(_) => return self.take_unopened(request, reserved, receipt),
         };
-        let mut builder = self.builder.borrow_mut();
+        let is_apart = self.upstream.refusals.is_suspect(origin);
+        let open = if is_apart { &self.apart.builder } else { &self.builder };
+        let mut builder = open.borrow_mut();
+        builder.set_origin(origin);
         builder.give_credit(reserved.bytes, reserved.places);
-        self.add_whole(&mut builder, request, receipt, shared);
+        self.add_whole((&mut builder, is_apart), request, receipt, shared);
         builder.take_credit();
     }
 
     fn add_whole(
         &self,
-        builder: &mut BatchBuilder,
+        (builder, is_apart): (&mut BatchBuilder, bool),
         request: FramedRequest,
         receipt: Option<ReceiptSender>,
         shared: bool,
@@ -140,9 +150,12 @@ impl Intake {
         let limits = *builder.limits();
         let (bytes, items) = (request.segments().len(), request.items());
         if bytes <= limits.bytes_max && items <= limits.items_max {
-            self.add(builder, request, receipt, shared);
+            self.add((builder, is_apart), request, receipt, shared);
             return;
         }
+        // What was learned may be a guess, and is not of every address: whether a single item is too large, the upstream shall say.
+        let is_learned = limits.bytes_max < self.upstream.config.batch.bytes_max;
+        let split = if is_learned { split_keeping } else { split };
         let cut = split(&request, SplitLimit { bytes_max: limits.bytes_max, items_max: limits.items_max });
         builder.drop_too_large(cut.dropped_items);
         // The request is delivered when all its pieces are; items that are in none of them are lost already.
@@ -150,10 +163,10 @@ impl Intake {
         let mut receipts =
             receipt.map(|receipt| receipt.split(cut.requests.len() + lost)).unwrap_or_default();
         for piece in cut.requests {
-            self.add(builder, piece, receipts.pop(), shared);
+            self.add((builder, is_apart), piece, receipts.pop(), shared);
         }
         for receipt in receipts {
-            receipt.settle(Settled::Dropped(DropReason::ItemTooLarge));
+            receipt.settle_items(Settled::Dropped(DropReason::ItemTooLarge), cut.dropped_items);
         }
     }
 
@@ -166,9 +179,24 @@ impl Intake {
             .or_else(|| self.take_merged(drain))
     }
 
-    /// When the linger of the open batch is over; `None` while nothing is in it.
-    pub(crate) fn due_at(&self) -> Option<Instant> {
-        let since = [self.open_since.get(), self.unopened.since()].into_iter().flatten().min();
+    /// The next to send a piece of what is sent apart, if there is one.
+    pub(crate) fn next_apart(&self, drain: bool) -> Option<Family> {
+        self.apart.next(self.upstream.config.linger, drain)
+    }
+
+    /// A piece of what is sent apart, to be given up.
+    pub(crate) fn next_apart_whatever(&self) -> Option<Batch> {
+        let mut family = self.next_apart(true)?;
+        let piece = family.pending.pop();
+        self.apart.put_back(family);
+        piece
+    }
+
+    /// When the linger of an open batch is over, that of suspects too if it `may` be sent; `None` while nothing is in one.
+    pub(crate) fn due_at(&self, may_apart: bool) -> Option<Instant> {
+        let apart = self.apart.open_since.get().filter(|_| may_apart);
+        let open = [self.open_since.get(), self.unopened.since(), apart];
+        let since = open.into_iter().flatten().min();
         since.map(|since| since + self.upstream.config.linger)
     }
 
@@ -192,6 +220,7 @@ impl Intake {
         self.open_since.get().is_none()
             && self.unopened.since().is_none()
             && self.overflow.borrow().is_empty()
+            && self.apart.is_empty()
             && self.upstream.lanes.len_of(self.core) == 0
     }
 
@@ -204,26 +233,35 @@ impl Intake {
         self.seal(&mut self.builder.borrow_mut())
     }
 
+    /// Adds to the open batch, or to that of suspects.
     fn add(
         &self,
-        builder: &mut BatchBuilder,
+        (builder, is_apart): (&mut BatchBuilder, bool),
         request: FramedRequest,
         receipt: Option<ReceiptSender>,
         shared: bool,
     ) {
+        let seal = |builder: &mut BatchBuilder| match is_apart {
+            true => self.apart.seal(builder),
+            false => self.seal_into_queue(builder),
+        };
         if !builder.fits(request.segments().len(), request.items()) {
-            self.seal_into_queue(builder);
+            seal(builder);
         }
         if shared {
             builder.push_shared(request, receipt);
         } else {
             builder.push(request, receipt);
         }
+        let open_since = if is_apart { &self.apart.open_since } else { &self.open_since };
         if builder.is_due() {
-            self.seal_into_queue(builder);
-        } else if self.open_since.get().is_none() {
+            seal(builder);
+        } else if open_since.get().is_none() {
             // One clock call and one wake-up per batch, not per request.
-            self.open_since.set(Some(clock::now()));
+            open_since.set(Some(clock::now()));
+            self.upstream.lanes.wake(self.core);
+        }
+        if is_apart {
             self.upstream.lanes.wake(self.core);
         }
     }
@@ -245,11 +283,16 @@ impl Intake {
     /// Takes a request that is forwarded as it came: alone, or with others of its encoding.
     fn take_unopened(&self, request: Inbound, reserved: Reserved, receipt: Option<ReceiptSender>) {
         // Little ones must not hold a receive buffer each.
-        let Inbound::Unopened(request) = request.detached() else { return };
+        let origin = request.origin;
+        let Form::Unopened(request) = request.detached().form else { return };
         let Reserved { bytes, places } = reserved;
         let charge = bytes.unwrap_or_else(|| self.upstream.budget.empty_charge());
         let ledger = self.upstream.unopened_ledgers.get(self.core).map(Arc::clone).unwrap_or_default();
-        let batch = Batch::unopened(request, receipt, (charge, places), ledger);
+        let batch = Batch::unopened(request, receipt, (charge, places), ledger).sent_by(origin);
+        if self.upstream.refusals.is_suspect(origin) {
+            self.apart.put(Family::of_suspects(batch));
+            return self.upstream.lanes.wake(self.core);
+        }
         if self.upstream.config.passthrough != Passthrough::Merged {
             return self.queue(batch);
         }

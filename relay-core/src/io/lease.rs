@@ -36,12 +36,11 @@ impl Lease {
         self.channel.address()
     }
 
-    /// The call was answered so.
-    pub(crate) fn answered(mut self, outcome: &Outcome) {
+    /// The call was answered so, which means `verdict` for its message.
+    pub(crate) fn answered(mut self, outcome: &Outcome, verdict: Verdict) {
         self.connected.answered();
         let probe = std::mem::take(&mut self.probe);
         let address = self.channel.address();
-        let verdict = outcome.verdict();
         if let Verdict::Retry { throttle: Some(delay) } = verdict {
             address.throttled(clock::now(), delay);
             return self.channel.site().tell_all();

@@ -37,6 +37,8 @@ enum Way {
     // The bound is that on connections: each carries one call; where HTTP/2 is agreed on, one is enough.
     Http(Rc<Pool>, Box<HttpTemplate>, usize),
     Sink(Arc<dyn BatchSink>),
+    // Each member of a tier has a sender, and so a way, of its own.
+    Nowhere,
 }
 
 /// How one attempt has ended.
@@ -79,6 +81,7 @@ impl Route {
                 let pool = pool(addresses, CONNECTION_AGE_MAX, Some(connector));
                 (Way::Http(pool, Box::new(template.clone()), calls_max), http.retry, http.timeout)
             }
+            RouteConfig::Keyed(tier) => (Way::Nowhere, tier.config().grpc.retry, Duration::MAX),
             RouteConfig::Sink(sink) => (Way::Sink(Arc::clone(sink)), RetryPolicy::default(), Duration::MAX),
         };
         Self { way, upstream, retry, attempt_timeout }
@@ -93,7 +96,7 @@ impl Route {
     pub(crate) fn calls_max(&self, configured: usize) -> usize {
         match &self.way {
             Way::Http(_, _, calls_max) => configured.min(*calls_max),
-            Way::Grpc(..) | Way::Sink(_) => configured,
+            Way::Grpc(..) | Way::Sink(_) | Way::Nowhere => configured,
         }
     }
 
@@ -102,7 +105,7 @@ impl Route {
         match &self.way {
             Way::Grpc(_, template) => template.compression,
             Way::Http(_, template, _) => template.compression,
-            Way::Sink(_) => Compression::None,
+            Way::Sink(_) | Way::Nowhere => Compression::None,
         }
     }
 
@@ -127,11 +130,15 @@ impl Route {
             Way::Grpc(pool, _) | Way::Http(pool, _, _) => self.attempt_over(pool, message, give_up_at).await,
             Way::Sink(sink) => {
                 let outcome = sink.deliver(batch);
-                if bytes > 0 && outcome.verdict() == Verdict::TooLarge {
+                if bytes > 0 && outcome.verdict_by(&self.retry.table, bytes) == Verdict::TooLarge {
                     let bytes_max = outcome.size_limit().unwrap_or(bytes / 2);
                     self.upstream.bytes_max.fetch_min(bytes_max.max(1), Ordering::Relaxed);
                 }
                 Attempted::Ended(outcome, None)
+            }
+            Way::Nowhere => {
+                let cause = "nothing is sent but to members".to_owned();
+                Attempted::Ended(Outcome::Lost { cause }, None)
             }
         }
     }
@@ -156,7 +163,10 @@ impl Route {
             let sent = tokio::time::timeout(self.attempt_timeout, self.send(&lease, message));
             let outcome = match sent.await {
                 Ok(Sent::Answered(outcome)) => {
-                    lease.answered(&outcome);
+                    lease.answered(
+                        &outcome,
+                        outcome.verdict_by(&self.retry.table, message.2.max(message.0.len())),
+                    );
                     outcome
                 }
                 Ok(Sent::Lost { cause, broken }) => {

@@ -8,10 +8,13 @@ use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::addresses::Addresses;
+use super::apart::Refusals;
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
+use super::keyed::Tier;
 use super::listening::{ListeningSocket, WeakListening};
+use super::origins::Origins;
 use super::resolver::{Membership, Resolver};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
     pub(crate) transcoder: Option<Transcoder>,
+    /// Who the senders are.
+    pub(crate) origins: Arc<Origins>,
     /// The core that accepts for all.
     pub(crate) acceptor: AtomicUsize,
     /// The listening sockets again, for when that core dies; empty from the beginning of the drain.
@@ -141,6 +146,7 @@ pub(crate) enum UpstreamError {
 pub(crate) enum RouteConfig {
     Grpc(Box<(GrpcConfig, Template)>, Arc<Addresses>),
     Http(Box<(HttpUpstreamConfig, HttpTemplate)>, Arc<Addresses>),
+    Keyed(Arc<Tier>),
     Sink(Arc<dyn BatchSink>),
 }
 
@@ -149,7 +155,7 @@ impl RouteConfig {
     fn addresses(&self) -> Option<&Addresses> {
         match self {
             Self::Grpc(_, addresses) | Self::Http(_, addresses) => Some(addresses),
-            Self::Sink(_) => None,
+            Self::Keyed(_) | Self::Sink(_) => None,
         }
     }
 }
@@ -159,6 +165,7 @@ impl std::fmt::Debug for RouteConfig {
         match self {
             Self::Grpc(grpc, _) => grpc.0.fmt(f),
             Self::Http(http, _) => http.0.fmt(f),
+            Self::Keyed(tier) => tier.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
@@ -184,6 +191,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound, or what its addresses take if that is less.
     pub(crate) bytes_max: AtomicUsize,
+    /// What it refuses for good, and from whom.
+    pub(crate) refusals: Refusals,
     /// Where requests wait for room in it; set before the cores start.
     pub(crate) turnstiles: OnceLock<Vec<Arc<Turnstile>>>,
     /// How long it has been full.
@@ -213,10 +222,18 @@ impl UpstreamShared {
                 let addresses = Arc::new(Addresses::new(Balancer::default(), &endpoint, resolver));
                 RouteConfig::Http(Box::new(((**http).clone(), template)), addresses)
             }
+            Destination::Keyed(keyed) => {
+                // Its headers are right, so those of the members will be.
+                Template::new(&keyed.grpc, config.signal, unopened)?;
+                RouteConfig::Keyed(Tier::new(keyed, resolver))
+            }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
-        let members = route.addresses().map(Addresses::membership);
+        let members = match &route {
+            RouteConfig::Keyed(tier) => tier.membership(),
+            _ => route.addresses().map(Addresses::membership),
+        };
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(budget.units_max()),
             _ => budget.units_max(),
@@ -234,6 +251,7 @@ impl UpstreamShared {
             unopened_ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
+            refusals: Refusals::default(),
             turnstiles: OnceLock::new(),
             pressure: Pressure::default(),
             said_unimplemented: AtomicBool::new(false),
@@ -260,9 +278,15 @@ impl UpstreamShared {
         let has_encoding = match &self.route {
             RouteConfig::Grpc(..) => encoding.grpc_name().is_some(),
             RouteConfig::Http(..) => true,
-            RouteConfig::Sink(_) => false,
+            RouteConfig::Keyed(_) | RouteConfig::Sink(_) => false,
         };
         self.config.passthrough != Passthrough::Off && has_encoding
+    }
+
+    /// Items that it has accepted, and unopened requests.
+    pub(crate) fn delivered(&self) -> u64 {
+        let ledgers = self.ledgers.iter().chain(&self.unopened_ledgers);
+        ledgers.map(|ledger| ledger.counts().delivered).sum()
     }
 
     fn stats(&self) -> UpstreamStats {
@@ -272,6 +296,7 @@ impl UpstreamShared {
             queue_batches: self.lanes.len(),
             queue_batches_max: limits::QUEUE_BATCHES_MAX * self.ledgers.len(),
             held_bytes: self.budget.used(),
+            suspects: self.refusals.suspects(),
             ..UpstreamStats::default()
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
@@ -280,6 +305,10 @@ impl UpstreamShared {
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats.resolution = self.members.as_ref().and_then(Membership::stats);
         stats.addresses = self.route.addresses().map(Addresses::stats).unwrap_or_default();
+        if let RouteConfig::Keyed(tier) = &self.route {
+            stats.tier = Some(tier.stats());
+            stats.addresses = tier.addresses();
+        }
         stats
     }
 }
@@ -290,6 +319,10 @@ fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Op
     Ok(match route {
         RouteConfig::Grpc(grpc, _) => {
             let tls = grpc.0.tls.as_ref();
+            (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
+        }
+        RouteConfig::Keyed(tier) => {
+            let tls = tier.config().grpc.tls.as_ref();
             (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
         }
         RouteConfig::Http(http, _) => {

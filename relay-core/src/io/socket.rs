@@ -2,6 +2,7 @@
 //! moves bytes and must never look at them.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -85,6 +86,15 @@ impl Socket {
             Self::Unix(stream) => stream.readable().await,
             // It may hold something already; only a read can tell.
             Self::Tls(_) => Ok(()),
+        }
+    }
+
+    /// The address of the other side, if it has one.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().0.peer(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! The sum of the stats of several relays. Every field is named here, so that a new one cannot be forgotten: a counter that goes
 //! back looks like a restart. Must never decide.
 
-use super::{AddressStats, ReceiverStats, ResolutionStats, SignalStats, Stats, TlsStats, UpstreamStats};
+use super::{
+    AddressStats, ReceiverStats, ResolutionStats, SignalStats, Stats, TierStats, TlsStats, UpstreamStats,
+};
 
 impl Stats {
     /// Adds what another relay has done and holds, for the sum over relays of one process that follow each other: receivers by name
@@ -77,6 +79,9 @@ impl UpstreamStats {
             calls,
             attempts,
             retries,
+            isolating_calls,
+            isolated_requests,
+            suspects,
             connects,
             addresses,
             size_triggers,
@@ -86,6 +91,7 @@ impl UpstreamStats {
             tls,
             resolution,
             call_panics,
+            tier,
         } = other;
         self.items += *items;
         self.unopened += *unopened;
@@ -97,6 +103,9 @@ impl UpstreamStats {
         self.calls += calls;
         self.attempts += attempts;
         self.retries += retries;
+        self.isolating_calls += isolating_calls;
+        self.isolated_requests += isolated_requests;
+        self.suspects += suspects;
         self.connects += connects;
         AddressStats::add_known(&mut self.addresses, addresses);
         self.size_triggers += size_triggers;
@@ -106,6 +115,22 @@ impl UpstreamStats {
         self.tls = TlsStats::sum(self.tls, *tls);
         self.call_panics += call_panics;
         self.resolution = ResolutionStats::sum(self.resolution, *resolution);
+        match (&mut self.tier, tier) {
+            (Some(known), Some(more)) => known.add(more),
+            (known @ None, more) => known.clone_from(more),
+            (Some(_), None) => {}
+        }
+    }
+}
+
+impl TierStats {
+    /// The members are those of the first, which is the newer one.
+    fn add(&mut self, other: &Self) {
+        let Self { is_dns: _, members: _, outcomes } = other;
+        for (member, [taken, given_up]) in outcomes {
+            let known = self.outcomes.entry(member.clone()).or_default();
+            *known = [known[0] + taken, known[1] + given_up];
+        }
     }
 }
 

@@ -48,7 +48,16 @@ impl Kind {
         match self {
             Self::Receiver => &["otlp"],
             Self::Processor => &["batch", "memory_limiter"],
-            Self::Exporter => &["otlp", "otlp_grpc", "otlphttp", "otlp_http", "debug", "logging"],
+            Self::Exporter => &[
+                "otlp",
+                "otlp_grpc",
+                "otlphttp",
+                "otlp_http",
+                "load_balancing",
+                "loadbalancing",
+                "debug",
+                "logging",
+            ],
             Self::Extension => &["health_check", "bearertokenauth", "basicauth", "memory_limiter"],
         }
     }

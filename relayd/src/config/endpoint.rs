@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
+use relay_core::upstream::Endpoint;
+
 /// The longest path of a socket, in bytes (unix(7): 108 with the zero at its end).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -41,6 +43,8 @@ impl HostPort {
 pub enum Address {
     /// TCP.
     Tcp(HostPort),
+    /// What only an upstream has: a name with a DNS server of its own, or a list of addresses.
+    Upstream(Endpoint),
     /// A unix socket in the file system, at most 107 bytes of path.
     Unix(PathBuf),
     /// A unix socket in Linux's abstract name space (unix(7)), its name without the leading zero.
@@ -51,6 +55,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Upstream(endpoint) => endpoint.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Abstract(name) => write!(f, "unix-abstract:{name}"),
         }
@@ -104,14 +109,18 @@ pub fn parse_listen_any(text: &str, unix: bool) -> Result<Address, String> {
     }
 }
 
-/// An upstream of a gRPC exporter and its scheme, if it has one that says something about TLS. `dns:///` and
-/// `passthrough:///` are accepted and dropped: relayd resolves every name itself.
+/// An upstream of a gRPC exporter and its scheme, if it has one that says something about TLS: the forms of gRPC Name Resolution,
+/// and `http://`, `https://`. `dns:///` and `passthrough:///` are accepted and dropped: relayd resolves every name itself.
 ///
 /// # Errors
 /// What is wrong and the right form, to be put after the key.
 pub fn parse_upstream(text: &str) -> Result<(Address, Option<Scheme>), String> {
     if let Some(socket) = parse_unix(text) {
         return Ok((socket?, None));
+    }
+    if text.starts_with("ipv4:") || text.starts_with("ipv6:") {
+        let list = Endpoint::parse(text).map_err(|error| error.to_string())?;
+        return Ok((Address::Upstream(list), None));
     }
     let (address, scheme) = match text.split_once("://") {
         None => (text.strip_prefix("dns:").unwrap_or(text), None),
@@ -120,9 +129,8 @@ pub fn parse_upstream(text: &str) -> Result<(Address, Option<Scheme>), String> {
         Some(("dns" | "passthrough", rest)) => match rest.rsplit_once('/') {
             None | Some(("", _)) => (rest.trim_start_matches('/'), None),
             Some(_) => {
-                return Err(
-                    "a name server of its own is not in this version; write dns:///host:port".to_owned()
-                );
+                let named = Endpoint::parse(text).map_err(|error| error.to_string())?;
+                return Ok((Address::Upstream(named), None));
             }
         },
         Some((scheme, _)) => return Err(format!("unknown scheme \"{scheme}://\"; use host:port")),

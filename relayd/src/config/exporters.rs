@@ -1,10 +1,11 @@
-//! The section `exporters`: `otlp` (also `otlp_grpc`), `otlp_http` (also `otlphttp`) and `debug` (also `logging`). Must
+//! The section `exporters`: `otlp` (also `otlp_grpc`), `otlp_http` (also `otlphttp`), `load_balancing` and `debug` (also `logging`). Must
 //! never connect, and must never show the value of a header.
 
 mod compression;
 mod debug;
 mod grpc;
 mod http;
+mod load_balancing;
 
 use super::auth::ClientAuth;
 use super::components::{Components, Kind, State, read_components, type_of};
@@ -19,6 +20,7 @@ pub use compression::{Compression, Passthrough};
 pub use debug::{DebugExporter, Verbosity};
 pub use grpc::OtlpExporter;
 pub use http::{HttpConnections, OtlpHttpExporter};
+pub use load_balancing::LoadBalancingExporter;
 
 /// An exporter that a pipeline uses.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,8 @@ pub enum ExporterKind {
     Otlp(Box<OtlpExporter>),
     /// `otlp_http`, `otlphttp`: to an upstream, over HTTP.
     OtlpHttp(Box<OtlpHttpExporter>),
+    /// `load_balancing`, `loadbalancing`: to the members of a tier, over gRPC.
+    LoadBalancing(Box<LoadBalancingExporter>),
     /// `debug`, `logging`: to the log.
     Debug(DebugExporter),
     /// Each arriving trace in a readable form on standard output. Only in the embedded default; no key makes one.
@@ -49,6 +53,7 @@ impl ExporterKind {
         let queue = match self {
             Self::Otlp(otlp) => otlp.queue.as_ref(),
             Self::OtlpHttp(otlp) => otlp.queue.as_ref(),
+            Self::LoadBalancing(tier) => tier.otlp.queue.as_ref(),
             Self::Debug(_) | Self::Printer => None,
         };
         queue.is_some_and(|queue| queue.batch.is_some())
@@ -62,6 +67,10 @@ pub(super) fn read(node: Option<&Node>, extensions: &Extensions, diag: &Diagnost
             "debug" | "logging" => Some(ExporterKind::Debug(debug::read(id, section))),
             "otlp_http" | "otlphttp" => {
                 http::read(section, extensions).map(|otlp| ExporterKind::OtlpHttp(Box::new(otlp)))
+            }
+            "load_balancing" | "loadbalancing" => {
+                let tier = load_balancing::read(section, extensions);
+                tier.map(|tier| ExporterKind::LoadBalancing(Box::new(tier)))
             }
             _ => grpc::read(section, extensions).map(|otlp| ExporterKind::Otlp(Box::new(otlp))),
         };

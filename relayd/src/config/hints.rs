@@ -86,10 +86,6 @@ fn exporter(component: &str) -> Option<&'static str> {
         "jaeger" | "jaeger_thrift" | "jaeger_thrift_http" => {
             "Jaeger receives OTLP; use the exporter otlp with port 4317 instead of 14250"
         }
-        "loadbalancing" => {
-            "use otlp with the name of a headless service; relayd spreads over all its addresses, \
-             but spans of one trace may reach different ones"
-        }
         "zipkin"
         | "opencensus"
         | "file"

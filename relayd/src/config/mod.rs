@@ -41,8 +41,8 @@ pub use auth::{BearerToken, ClientAuth, Credential, Credentials, Htpasswd, Serve
 pub use endpoint::{Address, HostPort};
 pub use error::{ConfigError, Notice, Severity};
 pub use exporters::{
-    Compression, DebugExporter, Exporter, ExporterKind, HttpConnections, OtlpExporter, OtlpHttpExporter,
-    Passthrough, Verbosity,
+    Compression, DebugExporter, Exporter, ExporterKind, HttpConnections, LoadBalancingExporter, OtlpExporter,
+    OtlpHttpExporter, Passthrough, Verbosity,
 };
 pub use extensions::HealthCheck;
 pub use load::{Config, load};

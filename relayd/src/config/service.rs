@@ -169,6 +169,13 @@ fn check_exporters(section: &Section<'_>, pipeline: &Pipeline, exporters: &Compo
                 let what = format!("the exporter \"{id}\" needs endpoint or {}_endpoint", signal.name());
                 section.error("exporters", what);
             }
+            ExporterKind::LoadBalancing(_) if signal != Signal::Traces => {
+                let what = format!(
+                    "the exporter \"{id}\" shares out traces alone; send {} by otlp, which spreads them over all addresses",
+                    signal.name()
+                );
+                section.error("exporters", what);
+            }
             ExporterKind::Debug(debug) if signal != Signal::Traces && debug.verbosity != Verbosity::Basic => {
                 let what = format!("the exporter \"{id}\" prints only counts of {}", signal.items());
                 section.warn("exporters", what);

@@ -18,6 +18,7 @@ pub(super) fn listen_address(address: &Address) -> Result<ListenAddress, String>
         Address::Tcp(endpoint) => listen::resolve(endpoint)
             .map(ListenAddress::from)
             .map_err(|error| format!("cannot listen on {endpoint}: {error}")),
+        Address::Upstream(endpoint) => Err(format!("cannot listen on {endpoint}: it is an upstream's form")),
         Address::Unix(path) => Ok(ListenAddress::Unix(path.clone())),
         Address::Abstract(name) => Ok(ListenAddress::Abstract(name.clone().into_bytes())),
     }
@@ -27,6 +28,7 @@ pub(super) fn listen_address(address: &Address) -> Result<ListenAddress, String>
 pub(super) fn endpoint(address: &Address) -> Endpoint {
     match address {
         Address::Tcp(at) => Endpoint::Tcp { host: at.host.clone(), port: at.port },
+        Address::Upstream(endpoint) => endpoint.clone(),
         Address::Unix(path) => Endpoint::Unix(path.clone()),
         Address::Abstract(name) => Endpoint::Abstract(name.clone().into_bytes()),
     }

@@ -13,10 +13,11 @@ use tokio::sync::Notify;
 use super::super::admission::{Asking, Offered, asking};
 use super::super::auth::Gate;
 use super::super::call::{Rejection, inflated};
-use super::super::calls::{AwaitedResult, memory_full, not_delivered};
+use super::super::calls::{AwaitedResult, memory_full};
 use super::super::clock;
 use super::super::core::Core;
 use super::super::inbound::Inbound;
+use super::super::not_delivered::not_delivered;
 use super::super::reply::partial_success;
 use super::super::turnstile::Peer;
 use super::super::{gather, transcode};
@@ -25,16 +26,16 @@ use super::body::{self, Body};
 use super::cors;
 use super::format::Format;
 use super::head::{self, Head};
-use crate::batch::{Settled, Unopened};
+use crate::batch::{Origin, Settled, Unopened};
 use crate::config::HttpConfig;
 use crate::grpc::ExportResponse;
 use crate::otlp::RawRequest;
 use crate::stats::{Counted, RejectReason, Transport};
 
-/// Answers one request.
+/// Answers one request that came to the receiver of this number by the connection of that.
 pub(super) async fn answer(
     (core, peer): (Rc<Core>, Rc<Peer>),
-    receiver: usize,
+    (receiver, origin): (usize, Origin),
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     gather::call();
@@ -51,22 +52,23 @@ pub(super) async fn answer(
     }
     let format = Format::of_answer(&parts.headers);
     let mut rest = Rest::Read;
-    let mut response = match take((&core, &peer), receiver, http, &parts, (incoming, &mut rest)).await {
-        Ok(Accepted { counted, partial }) => {
-            if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
-                counters.accept(counted);
+    let mut response =
+        match take((&core, &peer), (receiver, origin), http, &parts, (incoming, &mut rest)).await {
+            Ok(Accepted { counted, partial }) => {
+                if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
+                    counters.accept(counted);
+                }
+                partial.map_or_else(
+                    || answer::success(format),
+                    |partial| answer::partial_success(format, counted.signal, &partial),
+                )
             }
-            partial.map_or_else(
-                || answer::success(format),
-                |partial| answer::partial_success(format, counted.signal, &partial),
-            )
-        }
-        Err(rejection) => {
-            core.count_rejection(receiver, Transport::Http, &rejection);
-            let challenge = core.receiver(receiver).and_then(|receiver| receiver.gate.as_ref());
-            answer::refusal(format, http, &rejection, challenge.map(Gate::challenge))
-        }
-    };
+            Err(rejection) => {
+                core.count_rejection(receiver, Transport::Http, &rejection);
+                let challenge = core.receiver(receiver).and_then(|receiver| receiver.gate.as_ref());
+                answer::refusal(format, http, &rejection, challenge.map(Gate::challenge))
+            }
+        };
     // What follows on the connection is the rest of a body that nobody reads, or nothing may follow any more (RFC 9112 section 9.6).
     if parts.version < Version::HTTP_2 && (rest == Rest::Left || core.is_draining()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -106,7 +108,7 @@ enum Rest {
 
 async fn take(
     (core, peer): (&Rc<Core>, &Peer),
-    receiver: usize,
+    (receiver, origin): (usize, Origin),
     http: &HttpConfig,
     parts: &http::request::Parts,
     (incoming, rest): (Incoming, &mut Rest),
@@ -133,11 +135,11 @@ async fn take(
         Some(encoding) if head.format == Format::Protobuf && core.passes(receiver, head.signal, encoding) => {
             // What follows is charged where it is queued.
             drop(body.charge);
-            Inbound::Unopened(Unopened { signal: head.signal, encoding, bytes: body.bytes })
+            Unopened { signal: head.signal, encoding, bytes: body.bytes }.into()
         }
         _ => decode(core, head, body, bytes_max).await?,
     };
-    admit((core, peer), receiver, request).await
+    admit((core, peer), receiver, request.sent_by(origin)).await
 }
 
 /// From a body to a request that may be admitted.
@@ -160,7 +162,7 @@ async fn decode(core: &Rc<Core>, head: Head, body: Body, bytes_max: usize) -> Re
     // What follows is charged where it is queued.
     drop(charge);
     let framed = RawRequest::new(message).frame(head.signal);
-    framed.map(Inbound::Framed).map_err(|error| Rejection::malformed(head.signal, error))
+    framed.map(Inbound::from).map_err(|error| Rejection::malformed(head.signal, error))
 }
 
 /// Admits a request, after a wait for room if need be, and waits for the upstream's answer if that was asked for.
@@ -184,7 +186,7 @@ async fn admit(
                 Settled::Partial { rejected, message } => {
                     Ok(Accepted { counted, partial: Some(partial_success(rejected, &message)) })
                 }
-                settled => Err(not_delivered(settled, counted)),
+                settled => Err(not_delivered(&settled, counted, Transport::Http)),
             }
         }
         // The last offer never blocks.

@@ -7,7 +7,7 @@ mod watch;
 
 pub(crate) use membership::Membership;
 pub(crate) use system::SystemResolver;
-pub(crate) use watch::Resolver;
+pub(crate) use watch::{Pace, Resolver};
 
 use std::fmt::Debug;
 use std::net::IpAddr;

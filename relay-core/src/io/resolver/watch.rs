@@ -81,6 +81,12 @@ impl Resolver {
         membership
     }
 
+    /// One that knows what is watched, and is not to be started: for whoever needs the same memberships later.
+    pub(crate) fn known(&self) -> Self {
+        let (resolve, watched) = (Arc::clone(&self.resolve), self.watched.clone());
+        Self { resolve, pace: self.pace, watched, tasks: Vec::new() }
+    }
+
     /// Begins to look up, if there is any name. The thread ends when all memberships are gone. Called before any thread is pinned
     /// to a core.
     ///

@@ -18,7 +18,7 @@ use crate::io::socket::Socket;
 use crate::stats::TlsStats;
 
 /// What an upstream is shaken hands with. Seen by all cores.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TlsDialer {
     config: Arc<Reloading<ClientConfig>>,
     name: Option<ServerName<'static>>,

@@ -6,10 +6,10 @@ use relay_core::upstream::{Balancer, RetryPolicy};
 
 use super::compression::{self, Compression, Passthrough};
 use crate::config::auth::ClientAuth;
-use crate::config::endpoint::{self, Address, Scheme};
+use crate::config::endpoint::{self, Address, HostPort, Scheme};
 use crate::config::extensions::Extensions;
 use crate::config::headers::{Carrier, check_value};
-use crate::config::queue::{self, SendingQueue};
+use crate::config::queue::{self, SendingQueue, Statuses};
 use crate::config::receivers::Keepalive;
 use crate::config::secret::Secret;
 use crate::config::section::Section;
@@ -53,20 +53,39 @@ pub struct OtlpExporter {
 pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<OtlpExporter> {
     let endpoint = read_endpoint(&mut section);
     let scheme = endpoint.as_ref().and_then(|(_, scheme)| *scheme);
+    let is_local = matches!(endpoint, Some((Address::Unix(_) | Address::Abstract(_), _)));
+    let (endpoint, _) = endpoint.unzip();
+    let otlp = read_client(section, extensions, (endpoint.as_ref(), scheme, is_local));
+    endpoint.map(|_| otlp)
+}
+
+/// Reads how each member of a tier is spoken to. Where they are is said elsewhere.
+pub(super) fn read_member(mut section: Section<'_>, extensions: &Extensions) -> OtlpExporter {
+    section.advisory("endpoint", "the members are those of the resolver");
+    read_client(section, extensions, (None, None, false))
+}
+
+/// Everything but the endpoint, which is `endpoint`, its scheme, and whether it is on this machine.
+fn read_client(
+    mut section: Section<'_>,
+    extensions: &Extensions,
+    (endpoint, scheme, is_local): (Option<&Address>, Option<Scheme>, bool),
+) -> OtlpExporter {
     let tls = read_tls(&mut section, scheme);
     let compression = compression::read_grpc(&mut section);
     let passthrough = compression::read_passthrough(&mut section);
     let timeout = section.duration("timeout").unwrap_or(Duration::from_secs(5));
     let (headers, auth) = super::read_headers_and_auth(&mut section, Carrier::Grpc, extensions);
     // A unix socket does not leave the machine.
-    if auth.is_some() && tls.is_none() && matches!(endpoint, Some((Address::Tcp(_), _))) {
+    if auth.is_some() && tls.is_none() && !is_local {
         let what = "it would go over the network in plaintext, which gRPC does not allow; use TLS";
         section.error("auth", what);
     }
     let authority = read_header_text(&mut section, "authority");
     let user_agent = read_header_text(&mut section, "user_agent");
     let keepalive = section.optional("keepalive").map(read_keepalive);
-    let retry = section.section("retry_on_failure").map_or_else(RetryPolicy::default, queue::read_retry);
+    let retry = section.section("retry_on_failure");
+    let retry = retry.map_or_else(RetryPolicy::default, |retry| queue::read_retry(retry, Statuses::Grpc));
     let queue =
         section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
     let balancer = read_balancer(&mut section);
@@ -78,9 +97,8 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
     }
     super::read_rest(&mut section);
     section.finish();
-    let (endpoint, _) = endpoint?;
-    Some(OtlpExporter {
-        endpoint,
+    OtlpExporter {
+        endpoint: endpoint.cloned().unwrap_or_else(|| Address::Tcp(HostPort::new("", 0))),
         tls,
         compression,
         passthrough,
@@ -93,7 +111,7 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
         retry,
         queue,
         balancer,
-    })
+    }
 }
 
 /// The two that every gRPC client has. The Collector's default, round_robin, has its name from what gRPC can do; relayd's own has none.

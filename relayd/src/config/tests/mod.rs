@@ -10,6 +10,7 @@ use super::source::World;
 mod accepted;
 mod authentication;
 mod http;
+mod load_balancing;
 mod refused;
 mod signals;
 mod sources;

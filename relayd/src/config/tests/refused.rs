@@ -201,9 +201,14 @@ fn exporters() {
         ("{endpoint: ':4317'}".to_owned(), "endpoint", "an upstream needs a host; write host:port"),
         ("{endpoint: 'gw:0'}".to_owned(), "endpoint", "an upstream needs a port from 1 to 65535"),
         (
-            "{endpoint: 'dns://8.8.8.8/gw:4317'}".to_owned(),
+            "{endpoint: 'dns://:53/gw:4317'}".to_owned(),
             "endpoint",
-            "a name server of its own is not in this version; write dns:///host:port",
+            "\"dns://:53/gw:4317\" names no DNS server; write dns:///host:port or dns://server:53/host:port",
+        ),
+        (
+            "{endpoint: 'ipv4:gw:4317'}".to_owned(),
+            "endpoint",
+            "\"ipv4:gw:4317\" is not a list of addresses; write ipv4:10.0.0.1:4317,10.0.0.2:4317 or ipv6:[fd00::1]:4317",
         ),
         (with("compression: lz4"), "compression", "expected one of gzip, zstd, snappy, none, found \"lz4\""),
         (
@@ -261,6 +266,26 @@ fn retries_and_queues() {
             with("retry_on_failure: {randomization_factor: 2}"),
             "retry_on_failure.randomization_factor",
             "must be from 0 to 1, found 2",
+        ),
+        (
+            with("retry_on_failure: {retryable_statuses: [UNAVAIBLE]}"),
+            "retry_on_failure.retryable_statuses",
+            "expected a gRPC status code by name or number, as in [UNAVAILABLE, 14], found \"UNAVAIBLE\"; did you mean \"UNAVAILABLE\"?",
+        ),
+        (
+            with("retry_on_failure: {retryable_statuses: [0]}"),
+            "retry_on_failure.retryable_statuses",
+            "expected a gRPC status code by name or number, as in [UNAVAILABLE, 14], found 0, which is success",
+        ),
+        (
+            with("retry_on_failure: {retryable_statuses: [503]}"),
+            "retry_on_failure.retryable_statuses",
+            "expected a gRPC status code by name or number, as in [UNAVAILABLE, 14], found 503",
+        ),
+        (
+            with("retry_on_failure: {retryable_status_codes: [14]}"),
+            "retry_on_failure.retryable_status_codes",
+            "unknown key; did you mean \"retryable_statuses\"?",
         ),
         (
             with("retry_on_failure: {max_elapsed_time: 10s}"),
