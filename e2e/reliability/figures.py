@@ -12,7 +12,8 @@ HEADINGS = ("scenario", "agent", "acknowledged", "lost", "twice", "refused", "sl
 class Figures:
     """In spans. `lost`: acknowledged to their sender and nowhere. `twice`: more often there than once although the sender sent them
     once or was refused before. `refused`: told their sender, for good. `slowest_ms`: from a request's first attempt to its
-    acknowledgement. `repeated`: requests sent again because an answer was lost with its connection. `besides` is in words what only this scenario has. `wrong`: what relayd must not do."""
+    acknowledgement. `repeated`: requests sent again because an answer was lost with its connection. `besides` is in words what only
+    this scenario has. `wrong`: what relayd must not do."""
 
     scenario: str
     agent: str = ""
@@ -35,7 +36,8 @@ class Figures:
 def of_tally(scenario, load, tally):
     """Figures of a `testkit numbered` and its `tally`, both JSON objects; what nobody may do is noted as wrong."""
     sent = tally["sent"]
-    figures = Figures(scenario, "", sent["acknowledged"], sent["lost"], sent["twice"], sent["refused"], load["slowest_ms"], load["repeated"])
+    counts = [sent[key] for key in ("acknowledged", "lost", "twice", "refused")]
+    figures = Figures(scenario, "", *counts, load["slowest_ms"], load["repeated"])
     if sent["lost"]:
         figures.wrong.append(f"{sent['lost']} spans lost, such as (client, request, span) {sent['examples']}")
     if sent["acknowledged"] == 0:

@@ -51,6 +51,8 @@ class Runs:
         self.found += found
         self.ran_full |= {name} if full else set()
         first, *others = found
+        for other in others:
+            other.scenario = first.scenario  # also where it did not come to its end
         row = Row(first.scenario, first.acknowledged, first.acknowledged)
         if first.acknowledged is not None:
             row.seen = first.acknowledged - first.lost
@@ -113,6 +115,13 @@ calls retryable, for up to a minute. Upstreams are Collectors that pass on befor
   that is killed between taking and answering gets its last calls again by another way;
 - refused: spans whose sender was told no, for good;
 - slowest: from a request's first attempt to its acknowledgement.
+
+In the restarts and reloads `testkit probe` opens a new connection every 5 ms beside the load: without a listener is from one that was refused, or that the
+kernel let knock again after a second, to the next that was taken at once. The program on the OpenTelemetry SDK for Go has its default settings
+(`e2e/peers/modules/go-sdk`); telemetrygen batches, as it does by default. "Exit 0" is relayd's word that nothing was lost.
+
+Agents are told where the upstreams are by a DNS server of the run's own. Where a row says "at the door", the Collector decodes what it receives, so it refuses
+by itself what relayd hands on unread. "Skew" is the largest share of the three upstreams over the smallest.
 
 """
 
