@@ -284,7 +284,8 @@ pub enum Members {
 /// Takes batches inside the process: a printer, a test, an embedding service's own exporter.
 pub trait BatchSink: Send + Sync {
     /// Takes `batch` and says what became of it. Called on a core's thread: it must not block for long, because that
-    /// core receives nothing meanwhile.
+    /// core receives nothing meanwhile. If it panics, the batch is dropped as aborted, and the core goes on. Slices that it keeps of
+    /// a request that several upstreams share count as held until it lets go of them.
     fn deliver(&self, batch: &Batch) -> Outcome;
 }
 
@@ -312,6 +313,8 @@ pub struct GrpcConfig {
     pub auth: Option<Box<ClientAuth>>,
     /// How one of the endpoint's addresses is chosen (`balancer_name`). Default the less busy of two.
     pub balancer: Balancer,
+    /// Age at which a connection is replaced, up to a fifth less. Default [`limits::CONNECTION_AGE_MAX`].
+    pub connection_age_max: Duration,
 }
 
 impl GrpcConfig {
@@ -328,6 +331,7 @@ impl GrpcConfig {
             retry: RetryPolicy::default(),
             auth: None,
             balancer: Balancer::default(),
+            connection_age_max: limits::CONNECTION_AGE_MAX,
         }
     }
 }
@@ -344,6 +348,7 @@ impl std::fmt::Debug for GrpcConfig {
             .field("retry", &self.retry)
             .field("auth", &self.auth)
             .field("balancer", &self.balancer)
+            .field("connection_age_max", &self.connection_age_max)
             .finish()
     }
 }

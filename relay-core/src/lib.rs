@@ -17,6 +17,7 @@
 //!
 //! # Features
 //! - `io` (default): sockets, threads, clocks; without it the crate is the pure core, without tokio's runtime.
+//! - `simulation`: all sockets, threads and clocks are those of a simulated network, for tests. Never in a product.
 #![forbid(unsafe_code)]
 
 pub mod limits;
@@ -51,6 +52,10 @@ pub mod stats;
 #[cfg(feature = "io")]
 pub use io::encoding;
 #[cfg(feature = "io")]
+pub use io::listening::ListeningSocket;
+#[cfg(feature = "io")]
 pub use io::resolver::{Resolve, ResolveError, Resolving};
+#[cfg(feature = "simulation")]
+pub use io::simulation;
 #[cfg(feature = "io")]
 pub use relay::{Relay, RelayBuilder, RelayHandle, StartError, StatsReader, SubmitError};

@@ -323,6 +323,19 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// How long an upstream that is full may hold back what other upstreams of the same requests would take; then it is passed over. As long as
+/// a refused sender is asked to stay away ([`REFUSED_RETRY_DELAY`]): who was refused once is not refused again. A stall that is shorter
+/// loses nothing.
+pub const FULL_PATIENCE: Duration = REFUSED_RETRY_DELAY;
+
+/// Bytes that a connection may be let in with per turn while requests wait for room: what is copied into a batch at most. A larger
+/// request waits for as many rounds as it has of these.
+pub const TURN_BYTES: usize = INLINE_COPY_BYTES_MAX;
+
+/// What bodies that are not complete leave free of the byte budget, as a fraction of it (one fourth): room for one of them at a time to be
+/// completed. Without it a budget full of halves would let none of them end.
+pub const BODY_RESERVE_DIVISOR: usize = 4;
+
 /// An upstream's words about a partial success as they are passed on to a sender, in bytes: the answer is one small frame.
 pub const PARTIAL_MESSAGE_BYTES_MAX: usize = 4 << 10;
 
@@ -333,8 +346,17 @@ pub const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Largest delay between attempts while draining: a drain has seconds, not minutes.
 pub const DRAIN_RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// Time for senders to see GOAWAY and finish their calls before a drain closes their connections.
+/// Time for senders to see that a drain has begun (GOAWAY, `Connection: close`) before connections without a call are closed.
 pub const DRAIN_CONNECTIONS_MAX: Duration = Duration::from_secs(1);
+
+/// How long an idle connection of HTTP/1.1 is left open when a drain begins: a request may be on its way, and is answered.
+pub const DRAIN_IDLE_HTTP1: Duration = Duration::from_millis(500);
+
+/// Time for calls that have begun to end before a drain closes their connections: a large body over a slow network.
+pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
+
+/// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
+pub const ACCEPT_SETTLE: Duration = Duration::from_millis(5);
 
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,24 +1,26 @@
 //! The relay as an embedding service uses it: build, start, submit, read stats, drain.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::Receipt;
+use crate::batch::{DropReason, Receipt};
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
+use crate::io::core_thread::{self, CoreThread};
 use crate::io::http::configured_headers;
+use crate::io::listening::ListeningSocket;
 use crate::io::resolver::{Resolve, Resolver, SystemResolver};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
-use crate::io::{affinity, clock, core, listener};
+use crate::io::turnstile::{Turnstile, Turnstiles};
+use crate::io::{affinity, clock, death};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
 use crate::queue::Budget;
@@ -42,7 +44,7 @@ impl Relay {
 /// Describes a relay; see [`RelayBuilder::start`].
 #[derive(Debug)]
 pub struct RelayBuilder {
-    receivers: Vec<ReceiverConfig>,
+    receivers: Vec<(ReceiverConfig, Option<ListeningSocket>)>,
     upstreams: Vec<UpstreamConfig>,
     cores: usize,
     held_bytes_max: usize,
@@ -72,7 +74,14 @@ impl RelayBuilder {
     /// Adds a listener.
     #[must_use]
     pub fn receiver(mut self, receiver: ReceiverConfig) -> Self {
-        self.receivers.push(receiver);
+        self.receivers.push((receiver, None));
+        self
+    }
+
+    /// Adds a receiver on a socket that is bound already; what [`ReceiverConfig::listen`] says is not used.
+    #[must_use]
+    pub fn receiver_on(mut self, receiver: ReceiverConfig, socket: ListeningSocket) -> Self {
+        self.receivers.push((receiver, Some(socket)));
         self
     }
 
@@ -135,22 +144,27 @@ impl RelayBuilder {
         let upstreams = make_upstreams(&self.upstreams, cores, self.budget(), &mut resolver)?;
         let linger = self.upstreams.iter().map(|upstream| upstream.linger).min().unwrap_or_default();
         let gather_pause = self.gather_pause.min(linger);
-        let serves_http = self.receivers.iter().any(|receiver| receiver.http.is_some());
+        let serves_http = self.receivers.iter().any(|(receiver, _)| receiver.http.is_some());
         let transcoder = serves_http.then(Transcoder::start).transpose().map_err(StartError::Thread)?;
-        let (receivers, listeners) = self.bind(cores)?;
+        let (budget, upstreams) = upstreams;
+        let bodies = Turnstile::new(Vec::new());
+        let (receivers, listeners) = self.bind(cores, &upstreams, &bodies)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
-        let core_shared = |inbox| CoreShared { inbox, connections: AtomicUsize::new(0) };
-        let (budget, upstreams) = upstreams;
         let shared = Arc::new(Shared {
             budget,
             receivers,
             upstreams,
-            cores: inboxes.into_iter().map(core_shared).collect(),
+            cores: inboxes.into_iter().map(CoreShared::new).collect(),
             gather_pause,
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
+            bodies,
+            started: clock::now(),
             transcoder,
             submitted: ReceiverCounters::default(),
+            acceptor: AtomicUsize::new(0),
+            spare_listeners: Mutex::new(listeners.clone()),
+            accepting: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         });
         resolver.start().map_err(StartError::Thread)?;
@@ -160,13 +174,7 @@ impl RelayBuilder {
         let mut listeners = Some(listeners);
         for (number, inbox) in core_inboxes.into_iter().enumerate() {
             let (shared, listeners) = (Arc::clone(&handle.shared), listeners.take().unwrap_or_default());
-            let pin = pins.get(number).copied();
-            let thread = std::thread::Builder::new().name(format!("relay-core-{number}")).spawn(move || {
-                if let Some(cpu) = pin {
-                    affinity::pin(cpu);
-                }
-                core::run(number, shared, inbox, listeners);
-            });
+            let thread = core_thread::start(number, pins.get(number).copied(), shared, inbox, listeners);
             // Threads that run already stop when the handle is dropped.
             handle.threads.push(thread.map_err(StartError::Thread)?);
         }
@@ -177,9 +185,15 @@ impl RelayBuilder {
         Budget::with_burst(self.held_bytes_max, self.held_bytes_burst_max)
     }
 
-    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<listener::Listener>), StartError> {
+    fn bind(
+        self,
+        cores: usize,
+        upstreams: &[Arc<UpstreamShared>],
+        bodies: &Arc<Turnstile>,
+    ) -> Result<(Vec<ReceiverShared>, Vec<ListeningSocket>), StartError> {
         let mut bound = (Vec::new(), Vec::new());
-        for config in self.receivers {
+        let mut before = Turnstiles::new(upstreams);
+        for (config, socket) in self.receivers {
             let routes = routes(&config, &self.upstreams)?;
             let tls = TlsServer::of_receiver(&config).map_err(|error| StartError::Tls {
                 component: format!("receiver {:?}", config.name),
@@ -193,17 +207,50 @@ impl RelayBuilder {
             let answer_headers = config.http.as_ref().map_or(Ok(HeaderMap::new()), configured_headers);
             let answer_headers = answer_headers
                 .map_err(|name| StartError::ResponseHeader { receiver: config.name.clone(), name })?;
-            let (listener, address) = listener::bind(&config.listen).map_err(|error| StartError::Listen {
-                receiver: config.name.clone(),
-                address: config.listen.clone(),
+            let socket = socket.map_or_else(|| listen(&config), Ok)?;
+            let counters = (0..cores).map(|_| Default::default()).collect();
+            let turnstiles =
+                std::array::from_fn(|signal| before.of(routes.get(signal).map_or(&[], |routes| routes)));
+            bound.0.push(ReceiverShared {
+                config,
+                gate,
+                address: socket.address().clone(),
+                socket: socket.downgrade(),
+                tls,
+                answer_headers,
+                routes,
+                turnstiles,
+                counters,
+            });
+            bound.1.push(socket);
+        }
+        for (receiver, socket) in bound.0.iter().zip(&bound.1) {
+            socket.take_place().map_err(|error| StartError::Listen {
+                receiver: receiver.config.name.clone(),
+                address: receiver.address.clone(),
                 error,
             })?;
-            let counters = (0..cores).map(|_| Default::default()).collect();
-            bound.0.push(ReceiverShared { config, gate, address, tls, answer_headers, routes, counters });
-            bound.1.push(listener);
         }
+        before.tell_upstreams(bodies);
         Ok(bound)
     }
+}
+
+fn listen(config: &ReceiverConfig) -> Result<ListeningSocket, StartError> {
+    let socket = ListeningSocket::prepare(&config.listen).map_err(|error| StartError::Listen {
+        receiver: config.name.clone(),
+        address: config.listen.clone(),
+        error,
+    })?;
+    if socket.is_shared() {
+        let (name, address) = (&config.name, &config.listen);
+        let shared = match address {
+            ListenAddress::Tcp(_) => "new connections are shared out between both until one of them ends",
+            _ => "it is taken over: new connections come here",
+        };
+        tracing::warn!("receiver {name}: another process listens on {address} already; {shared}");
+    }
+    Ok(socket)
 }
 
 type Upstreams = (Arc<Budget>, Vec<Arc<UpstreamShared>>);
@@ -262,13 +309,20 @@ fn routes(receiver: &ReceiverConfig, upstreams: &[UpstreamConfig]) -> Result<Rou
 #[derive(Debug)]
 pub struct RelayHandle {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<CoreThread>,
 }
 
 impl RelayHandle {
     /// The addresses listened on, in the order of the receivers.
     pub fn listening_on(&self) -> Vec<ListenAddress> {
         self.shared.receivers.iter().map(|receiver| receiver.address.clone()).collect()
+    }
+
+    /// The sockets of the receivers, in their order, for a relay of this process that takes over
+    /// ([`RelayBuilder::receiver_on`]): start that one, then drain this one, and no connection is lost. `None` where nobody accepts
+    /// any more.
+    pub fn listeners(&self) -> Vec<Option<ListeningSocket>> {
+        self.shared.receivers.iter().map(|receiver| receiver.socket.upgrade()).collect()
     }
 
     /// Hands in one export request of `signal` as protobuf bytes, for all upstreams of that signal, from any thread. Returns at
@@ -294,10 +348,11 @@ impl RelayHandle {
             return Err(SubmitError::Full);
         }
         let receipts = takers.map(|_| receipt.sender()).collect();
-        let core = self.shared.cores.get(self.shared.least_loaded()).ok_or(SubmitError::Draining)?;
+        let (_, core) = self.shared.least_loaded().ok_or(SubmitError::Draining)?;
         core.inbox.try_send(Command::Submit(request, receipts)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Draining,
+            mpsc::error::TrySendError::Closed(_) if self.shared.is_draining() => SubmitError::Draining,
+            // Or the core has died just now: another one takes it next time.
+            mpsc::error::TrySendError::Full(_) | mpsc::error::TrySendError::Closed(_) => SubmitError::Full,
         })?;
         Ok(receipt)
     }
@@ -307,9 +362,16 @@ impl RelayHandle {
         self.shared.stats()
     }
 
-    /// Whether all cores are alive: a core that died takes nothing and sends nothing any more.
+    /// Whether all cores are alive. One that died takes nothing and sends nothing any more; the others go on, and
+    /// [`Stats::deaths`] says why.
     pub fn is_healthy(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
+        self.shared.living().count() == self.threads.len()
+            && !self.threads.iter().any(CoreThread::is_finished)
+    }
+
+    /// Whether any core is alive.
+    pub fn is_alive(&self) -> bool {
+        self.shared.living().next().is_some()
     }
 
     /// A cheap way to read stats from elsewhere, also while [`RelayHandle::drain`] has the handle.
@@ -323,6 +385,7 @@ impl RelayHandle {
     pub async fn drain(mut self, deadline: Duration) -> Stats {
         let until = clock::now() + deadline;
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.spare_listeners().clear();
         let mut waiting = Vec::new();
         for core in &self.shared.cores {
             let (done, drained) = oneshot::channel();
@@ -338,6 +401,8 @@ impl RelayHandle {
             // The thread has said that it is done: this waits for its last instructions only.
             thread.join().ok();
         }
+        // What a core that died at the last moment has left to the others.
+        death::give_up_queues(&self.shared, DropReason::Aborted);
         self.shared.stats()
     }
 }
@@ -345,6 +410,7 @@ impl RelayHandle {
 impl Drop for RelayHandle {
     fn drop(&mut self) {
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.spare_listeners().clear();
         for core in &self.shared.cores {
             let (done, _) = oneshot::channel();
             core.inbox.try_send(Command::Drain(clock::now(), done)).ok();
@@ -360,5 +426,10 @@ impl StatsReader {
     /// What the relay has done and holds.
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    /// Whether a listener is accepted from still: no more once a drain has left the sockets to others.
+    pub fn is_accepting(&self) -> bool {
+        self.0.accepting.load(Ordering::Acquire) > 0
     }
 }

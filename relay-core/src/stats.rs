@@ -5,6 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::batch::LedgerCounts;
 use crate::otlp::Signal;
 
+mod names;
+mod sum;
+
+pub use names::{ResolutionStats, TierStats};
+
 /// Why a request was answered with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -96,6 +101,10 @@ pub struct Stats {
     pub held_bytes_max: usize,
     /// Open connections of senders.
     pub connections: usize,
+    /// For each core why it has died, if it has: it takes nothing and sends nothing any more.
+    pub deaths: Vec<Option<String>>,
+    /// Connections of senders that ended by a panic of ours.
+    pub connection_panics: u64,
 }
 
 /// How requests reach a receiver.
@@ -211,6 +220,8 @@ pub struct UpstreamStats {
     pub attempts: u64,
     /// Attempts that will be, or were, repeated.
     pub retries: u64,
+    /// Calls that ended by a panic (of a [`crate::config::BatchSink`], or of ours); what they held is dropped as aborted.
+    pub call_panics: u64,
     /// Connections made.
     pub connects: u64,
     /// Its addresses as they are known now, sorted; none for a sink, and while the name is not known. What an address has counted is
@@ -230,30 +241,6 @@ pub struct UpstreamStats {
     pub tier: Option<TierStats>,
     /// How its name is looked up, if it has one.
     pub resolution: Option<ResolutionStats>,
-}
-
-/// The members among which the spans of one upstream are shared out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TierStats {
-    /// Whether they are found by DNS; else they are those of a list.
-    pub is_dns: bool,
-    /// Members now.
-    pub members: usize,
-    /// For each member by its name on the ring: batches that it has taken, and batches that were given up.
-    pub outcomes: std::collections::BTreeMap<String, [u64; 2]>,
-}
-
-/// Lookups of the name of one upstream. Upstreams of the same name are looked up together, and each shows the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResolutionStats {
-    /// Lookups begun.
-    pub lookups: u64,
-    /// Of those, the ones that failed or found no address; the addresses known before stay in use.
-    pub failures: u64,
-    /// Changes of the set of addresses, the first one included.
-    pub changes: u64,
-    /// Addresses in use.
-    pub addresses: usize,
 }
 
 /// TLS of one receiver or upstream.
@@ -367,6 +354,7 @@ pub(crate) struct UpstreamCounters {
     pub(crate) calls: Counter,
     pub(crate) attempts: Counter,
     pub(crate) retries: Counter,
+    pub(crate) panics: Counter,
     pub(crate) connects: Counter,
     pub(crate) size_triggers: Counter,
     pub(crate) timeout_triggers: Counter,
@@ -381,6 +369,7 @@ impl UpstreamCounters {
         stats.calls += self.calls.get();
         stats.attempts += self.attempts.get();
         stats.retries += self.retries.get();
+        stats.call_panics += self.panics.get();
         stats.connects += self.connects.get();
         stats.size_triggers += self.size_triggers.get();
         stats.timeout_triggers += self.timeout_triggers.get();

@@ -105,11 +105,16 @@ fn span_id(seed: u64) -> Vec<u8> {
     flatten(&request(1, seed))[0].span.span_id.clone()
 }
 
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "the test measures real time")]
+    Instant::now()
+}
+
 /// Waits for what must come soon.
 fn soon(what: &str, condition: impl Fn() -> bool) {
-    let until = Instant::now() + SOON;
+    let until = now() + SOON;
     while !condition() {
-        assert!(Instant::now() < until, "not in time: {what}");
+        assert!(now() < until, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -151,15 +156,15 @@ fn a_killed_collector_costs_nothing() {
     let mut collectors = collectors(vec![Script::ok(); 3]);
     let relay = builder(to(&addresses(&collectors))).start().unwrap();
     let load = Load::start(&relay);
-    for at in 0..3 {
-        soon("a first call", || collectors[at].call_count() > 0);
-        collectors[at].stop();
+    for collector in &mut collectors {
+        soon("a first call", || collector.call_count() > 0);
+        collector.stop();
         let (before, sent) = (relay.stats().upstreams[0].items.delivered, load.sent());
         soon("the others go on", || relay.stats().upstreams[0].items.delivered > before + 200);
         assert!(load.sent() > sent);
-        collectors[at].restart();
-        let calls = collectors[at].call_count();
-        soon("it is found again", || collectors[at].call_count() > calls);
+        collector.restart();
+        let calls = collector.call_count();
+        soon("it is found again", || collector.call_count() > calls);
     }
     let sent = load.stop();
     let items = settled(&drain(relay, SOON));
@@ -228,7 +233,7 @@ fn a_black_hole_delays_nobody_else() {
     let mut config = to(&all);
     grpc(&mut config).timeout = Duration::from_millis(300);
     let relay = builder(config).start().unwrap();
-    let begun = Instant::now();
+    let begun = now();
     let load = Load::start(&relay);
     soon("calls are answered", || relay.stats().upstreams[0].items.delivered > 1000);
     println!("1000 spans in {:?}", begun.elapsed());
@@ -270,6 +275,22 @@ fn goaway_loses_and_doubles_nothing() {
     assert!(peers.iter().map(|peer| peer.1.connections()).sum::<usize>() >= 30);
 }
 
+/// Connections that are old are replaced under load: each new one is there before the old one is left, and no call notices.
+#[test]
+fn old_connections_are_replaced() {
+    let collectors = collectors(vec![Script::always(Reply::ok_after(Duration::from_millis(2))); 2]);
+    let mut config = to(&addresses(&collectors));
+    grpc(&mut config).connection_age_max = Duration::from_millis(100);
+    let relay = builder(config).start().unwrap();
+    let load = Load::start(&relay);
+    soon("many are replaced", || relay.stats().upstreams[0].connects > 20);
+    let sent = load.stop();
+    let stats = drain(relay, SOON);
+    assert_eq!((settled(&stats).delivered, stats.upstreams[0].retries), (sent, 0));
+    assert_eq!(collectors.iter().map(Collector::span_count).sum::<usize>() as u64, sent);
+    assert!(stats.upstreams[0].addresses.iter().all(|of| of.failures == 0 && of.calls == 0));
+}
+
 /// A collector that asks for a rest gets one: the other one is used, and when the rest is over, a single call shows whether it goes on.
 #[test]
 fn a_throttled_address_is_probed_by_one_call() {
@@ -280,7 +301,7 @@ fn a_throttled_address_is_probed_by_one_call() {
     let script = Script::by(move |_, _| {
         let mut throttled = probing.lock().unwrap();
         match *throttled {
-            None if asked.load(Ordering::Relaxed) => *throttled = Some(Instant::now()),
+            None if asked.load(Ordering::Relaxed) => *throttled = Some(now()),
             None => return Reply::Ok,
             Some(since) if since.elapsed() < REST / 2 => {}
             Some(_) => {

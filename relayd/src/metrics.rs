@@ -2,7 +2,6 @@
 //! telemetry"). Made only when scraped. Must never keep a counter of its own: the relay has them all.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use hyper::StatusCode;
 use prometheus::proto::LabelPair;
@@ -21,17 +20,16 @@ use crate::process;
 mod addresses;
 mod names;
 mod page;
+mod reloads;
 mod tls;
 
 use page::{Page, Unit, labels};
+pub(crate) use reloads::Reloads;
 
-/// Where a scrape's answer comes from.
+/// What each upstream of a scrape stands for.
 #[derive(Debug)]
-pub(crate) struct Source {
-    /// What each upstream stands for.
+struct Source {
     about: Vec<About>,
-    settings: Metrics,
-    life: Rc<Life>,
 }
 
 /// What the Collector calls the items of a signal in the names of metrics.
@@ -44,48 +42,45 @@ fn unit_of(signal: Signal) -> &'static str {
     }
 }
 
+/// The answer to a scrape.
+pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answer {
+    let mut page = Page { settings, families: Vec::new() };
+    let (about, stats) = life.generations().totals();
+    let source = Source { about };
+    let served = |signal: &Signal| stats.upstreams.iter().any(|upstream| upstream.signal == *signal);
+    let signals: Vec<Signal> = Signal::ALL.into_iter().filter(served).collect();
+    let embedded = |receiver: &&ReceiverStats| receiver.transport == Transport::Submit;
+    let listening: Vec<&ReceiverStats> =
+        stats.receivers.iter().filter(|receiver| !embedded(receiver)).collect();
+    receivers(&mut page, &listening, &signals);
+    for signal in signals {
+        source.items(&mut page, &stats.upstreams, signal);
+    }
+    source.exporters(&mut page, &stats.upstreams);
+    addresses::upstreams(&mut page, &source.about, &stats.upstreams);
+    names::exporters(&mut page, &source.about, &stats.upstreams);
+    names::tiers(&mut page, &stats.upstreams);
+    tls::receivers(&mut page, &listening);
+    tls::upstreams(&mut page, &source.about, &stats.upstreams);
+    if source.about.iter().any(|about| about.unopened) {
+        source.unopened(&mut page, &stats.upstreams, &listening);
+    }
+    source.batching(&mut page, &stats.upstreams);
+    relay(&mut page, &stats);
+    reloads::add(&mut page, reloads, life.generations().leaving());
+    process_metrics(&mut page, life.uptime().as_secs_f64());
+    let mut body = Vec::new();
+    match TextEncoder::new().encode(&page.families, &mut body) {
+        Ok(()) => Answer { status: StatusCode::OK, content_type: TEXT_FORMAT, body },
+        Err(error) => Answer {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            content_type: "text/plain; charset=utf-8",
+            body: format!("{error}\n").into_bytes(),
+        },
+    }
+}
+
 impl Source {
-    /// A source for the relay behind `life`, whose upstreams stand for `about`.
-    pub(crate) fn new(about: Vec<About>, settings: &Metrics, life: &Rc<Life>) -> Self {
-        Self { about, settings: settings.clone(), life: Rc::clone(life) }
-    }
-
-    /// The answer to a scrape.
-    pub(crate) fn answer(&self) -> Answer {
-        let mut page = Page { settings: &self.settings, families: Vec::new() };
-        let stats = self.life.stats().stats();
-        let served = |signal: &Signal| stats.upstreams.iter().any(|upstream| upstream.signal == *signal);
-        let signals: Vec<Signal> = Signal::ALL.into_iter().filter(served).collect();
-        let embedded = |receiver: &&ReceiverStats| receiver.transport == Transport::Submit;
-        let listening: Vec<&ReceiverStats> =
-            stats.receivers.iter().filter(|receiver| !embedded(receiver)).collect();
-        receivers(&mut page, &listening, &signals);
-        for signal in signals {
-            self.items(&mut page, &stats.upstreams, signal);
-        }
-        self.exporters(&mut page, &stats.upstreams);
-        addresses::upstreams(&mut page, &self.about, &stats.upstreams);
-        names::exporters(&mut page, &self.about, &stats.upstreams);
-        names::tiers(&mut page, &stats.upstreams);
-        tls::receivers(&mut page, &listening);
-        tls::upstreams(&mut page, &self.about, &stats.upstreams);
-        if self.about.iter().any(|about| about.unopened) {
-            self.unopened(&mut page, &stats.upstreams, &listening);
-        }
-        self.batching(&mut page, &stats.upstreams);
-        relay(&mut page, &stats);
-        process_metrics(&mut page, self.life.uptime().as_secs_f64());
-        let mut body = Vec::new();
-        match TextEncoder::new().encode(&page.families, &mut body) {
-            Ok(()) => Answer { status: StatusCode::OK, content_type: TEXT_FORMAT, body },
-            Err(error) => Answer {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                content_type: "text/plain; charset=utf-8",
-                body: format!("{error}\n").into_bytes(),
-            },
-        }
-    }
-
     /// An exporter of several pipelines has several upstreams; its metrics are their sums.
     fn sums<'a, 'u, K: Ord>(
         &'a self,
@@ -108,8 +103,13 @@ impl Source {
         let (unit, items) = (unit_of(signal), signal.items());
         let counters: [(&str, &str, Value); 3] = [
             ("sent", "that the upstream accepted", |u| u.items.delivered),
-            ("send_failed", "given up after they were queued", |u| u.items.dropped_total()),
-            ("enqueue_failed", "refused because the queue was full", |u| u.enqueue_failed_items),
+            ("send_failed", "given up after they were queued", |u| {
+                u.items.dropped_total() - u.items.dropped_for(DropReason::QueueFull)
+            }),
+            // Refused back to their sender, or taken by other exporters alone.
+            ("enqueue_failed", "that found the queue full", |u| {
+                u.enqueue_failed_items + u.items.dropped_for(DropReason::QueueFull)
+            }),
         ];
         let of_signal = |about: &'_ About, upstream: &UpstreamStats| {
             (upstream.signal == signal).then(|| about.exporter.clone())
@@ -131,7 +131,7 @@ impl Source {
             };
             rows.extend(sums.into_iter().map(row));
         }
-        let help = format!("Number of {items} given up after they were queued, by reason.");
+        let help = format!("Number of {items} given up after they were accepted, by reason.");
         page.counter(&format!("relayd_dropped_{unit}"), &help, rows);
     }
 
@@ -160,7 +160,8 @@ impl Source {
 
     fn exporters(&self, page: &mut Page<'_>, upstreams: &[UpstreamStats]) {
         type Value = fn(&UpstreamStats) -> u64;
-        let counters: [(&str, &str, Value); 2] = [
+        let counters: [(&str, &str, Value); 3] = [
+            ("relayd_call_panics", "Calls to the upstream that ended by a panic.", |u| u.call_panics),
             ("relayd_upstream_connects", "Connections made to the upstream.", |u| u.connects),
             ("relayd_upstream_retries", "Attempts to send that were repeated.", |u| u.retries),
         ];
@@ -264,6 +265,11 @@ fn relay(page: &mut Page<'_>, stats: &Stats) {
     let help = "The bound on held bytes; above it requests are refused.";
     page.gauge("relayd_held_bytes_max", help, Unit::None, one(stats.held_bytes_max));
     page.gauge("relayd_connections", "Open connections of senders.", Unit::None, one(stats.connections));
+    let dead = stats.deaths.iter().enumerate();
+    let dead = dead.map(|(core, why)| (labels(&[("core", &core.to_string())]), u64::from(why.is_some())));
+    page.gauge("relayd_core_dead", "1 for a core that has died.", Unit::None, dead);
+    let help = "Connections of senders that ended by a panic.";
+    page.counter("relayd_connection_panics", help, [(Vec::new(), stats.connection_panics)]);
 }
 
 fn process_metrics(page: &mut Page<'_>, uptime_seconds: f64) {

@@ -15,6 +15,9 @@ pub enum DropReason {
     ItemTooLarge,
     /// The upstream counted it in `partial_success` (OTLP, "Partial Success": must not be retried).
     PartialSuccess,
+    /// This upstream had no room for it, others of the same request had: its sender was told success, as by a full queue behind the
+    /// Collector's batch processor.
+    QueueFull,
     /// The upstream refused it for good (OTLP, "Failures": a non-retryable code), alone, after its neighbours were
     /// taken out of the way.
     Rejected,
@@ -28,10 +31,11 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Aborted,
         Self::ItemTooLarge,
         Self::PartialSuccess,
+        Self::QueueFull,
         Self::Rejected,
         Self::RetriesExhausted,
         Self::ShutdownDeadline,
@@ -43,6 +47,7 @@ impl DropReason {
         match self {
             Self::Aborted => "aborted",
             Self::PartialSuccess => "partial_success",
+            Self::QueueFull => "queue_full",
             Self::Rejected => "rejected",
             Self::RetriesExhausted => "retries_exhausted",
             Self::ShutdownDeadline => "shutdown_deadline",
@@ -80,6 +85,12 @@ impl Ledger {
         let dropped = std::array::from_fn(|at| self.dropped.get(at).map_or(0, |n| n.load(Ordering::Acquire)));
         let delivered = self.delivered.load(Ordering::Acquire);
         LedgerCounts { enqueued: self.enqueued.load(Ordering::Acquire), delivered, dropped }
+    }
+
+    /// Enters `items` that were accepted for others and found no room here.
+    pub(crate) fn miss(&self, items: u64) {
+        self.enqueue(items);
+        self.drop_items(DropReason::QueueFull, items);
     }
 
     pub(super) fn enqueue(&self, items: u64) {

@@ -182,6 +182,11 @@ impl Call {
         Some(std::mem::take(&mut self.unreleased))
     }
 
+    /// Bytes that it holds and that are not counted yet.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed
+    }
+
     /// Bytes of the body that are not released to the sender yet.
     pub(crate) fn unreleased(&self) -> usize {
         self.unreleased

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -17,9 +17,7 @@ use super::link::{Link, Room};
 use super::log_limit::LogLimit;
 use super::shared::UpstreamShared;
 use super::socket;
-use crate::limits::{
-    CONNECT_TIMEOUT, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTION_REPLACE_PAUSE, RECONNECT_DELAY_MAX,
-};
+use crate::limits::{CONNECT_TIMEOUT, CONNECTION_AGE_JITTER, CONNECTION_REPLACE_PAUSE, RECONNECT_DELAY_MAX};
 use crate::stats::UpstreamCounters;
 use crate::upstream::Address;
 
@@ -31,6 +29,8 @@ pub(crate) struct Site {
     pub(crate) counters: Arc<UpstreamCounters>,
     pub(crate) log: Rc<LogLimit>,
     pub(crate) dice: Rc<Dice>,
+    /// Age at which a connection is replaced, less some jitter.
+    pub(crate) age_max: Duration,
     /// How OTLP/HTTP is spoken; `None` for gRPC.
     pub(crate) http: Option<HttpConnector>,
     /// Told when something on this core is other than it was: a connection, or room on one.
@@ -71,9 +71,9 @@ pub(crate) enum Way {
 }
 
 impl Connected {
-    fn new(way: Way, random: f64) -> Rc<Self> {
+    fn new(way: Way, site: &Site) -> Rc<Self> {
         let begun = clock::now();
-        let age_max = CONNECTION_AGE_MAX.mul_f64(1.0 - CONNECTION_AGE_JITTER * random);
+        let age_max = site.age_max.mul_f64(1.0 - CONNECTION_AGE_JITTER * site.dice.roll());
         let replace_at = Cell::new(begun + age_max);
         Rc::new(Self { way, begun, replace_at, calls: Cell::new(0), answers: Cell::new(0) })
     }
@@ -293,7 +293,7 @@ async fn connect(channel: &Channel) -> io::Result<Dialled> {
     let site = &channel.site;
     if let Some(http) = &site.http {
         let client = http.connect(channel.address.place()).await?;
-        return Ok((Connected::new(Way::Http(Box::new(client)), site.dice.roll()), None));
+        return Ok((Connected::new(Way::Http(Box::new(client)), site), None));
     }
     let tls = site.upstream.tls.as_ref();
     let stream = socket::dial(channel.address.place(), site.addresses.endpoint(), tls).await?;
@@ -305,7 +305,7 @@ async fn connect(channel: &Channel) -> io::Result<Dialled> {
         cause = &mut driver => return Err(not_settled(site, &cause)),
     }
     let driver = tokio::task::spawn_local(driver);
-    Ok((Connected::new(Way::Grpc(link), site.dice.roll()), Some(driver)))
+    Ok((Connected::new(Way::Grpc(link), site), Some(driver)))
 }
 
 /// What an operator can do about an upstream that does not begin to speak HTTP/2.

@@ -1,19 +1,40 @@
 //! The clock and the dice: the only place of the crate that asks the operating system for either.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-/// The monotonic time.
-#[expect(clippy::disallowed_methods, reason = "the one clock of the crate; everything else is told the time")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
+#[cfg(feature = "simulation")]
+pub(crate) use super::simulation::{dice_seed, now, wall};
+#[cfg(not(feature = "simulation"))]
+pub(crate) use real::{dice_seed, now, wall};
 
-/// The time of day, which may jump: only to compare with what a peer says as a date.
-#[expect(clippy::disallowed_methods, reason = "the one clock of the crate; everything else is told the time")]
-pub(crate) fn wall() -> SystemTime {
-    SystemTime::now()
+#[cfg_attr(feature = "simulation", expect(dead_code, reason = "a simulation has its own"))]
+mod real {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    use std::time::{Instant, SystemTime};
+
+    /// The monotonic time.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one clock of the crate; everything else is told the time"
+    )]
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// The time of day, which may jump: only to compare with what a peer says as a date.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one clock of the crate; everything else is told the time"
+    )]
+    pub(crate) fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// The standard library seeds every RandomState from the operating system.
+    pub(crate) fn dice_seed() -> u64 {
+        RandomState::new().build_hasher().finish()
+    }
 }
 
 /// Sleeps until `at`.
@@ -32,8 +53,7 @@ pub(crate) struct Dice(Cell<u64>);
 
 impl Dice {
     pub(crate) fn new() -> Self {
-        // The standard library seeds every RandomState from the operating system.
-        Self(Cell::new(RandomState::new().build_hasher().finish() | 1))
+        Self(Cell::new(dice_seed() | 1))
     }
 
     /// Uniform in 0..1 (xorshift64*, Vigna 2016).

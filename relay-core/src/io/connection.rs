@@ -19,6 +19,7 @@ use super::clock;
 use super::core::Core;
 use super::sender::Phase;
 use super::socket::Socket;
+use super::turnstile::Peer;
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
 use crate::stats::Transport;
@@ -43,6 +44,8 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first
         room: None,
         age: shared.config.connection_age_max.map(|age| Box::pin(sleep(age))),
         grace: None,
+        last_call: None,
+        last_call_over: false,
         idle: None,
         last_stream: 0,
         handshake: Some(Box::pin(sleep(limits::HANDSHAKE_TIMEOUT))),
@@ -74,6 +77,9 @@ struct Connection {
     age: Option<Pin<Box<Sleep>>>,
     // From the end of its age on.
     grace: Option<Pin<Box<Sleep>>>,
+    // From the beginning of a drain on: what then has no call is closed, whatever the sender knows.
+    last_call: Option<Pin<Box<Sleep>>>,
+    last_call_over: bool,
     // While no call is open, if that is bounded.
     idle: Option<Pin<Box<Sleep>>>,
     // The newest call when that was last looked at.
@@ -124,7 +130,8 @@ impl Connection {
             self.calls.answer_results(cx);
             let looked = self.look_for_room(cx);
             let written = self.write(cx)?.is_ready();
-            if self.calls.http2.is_done() && written {
+            let unused = self.last_call_over && self.calls.http2.open_streams() == 0;
+            if (self.calls.http2.is_done() || unused) && written {
                 return Poll::Ready(Ok(()));
             }
             if reads >= limits::READS_PER_TURN_MAX {
@@ -180,13 +187,14 @@ impl Connection {
         }
     }
 
-    /// Whether more may be read now. While the relay is full nothing is, so that TCP holds the sender back before memory grows;
-    /// but only for a time: then calls are read to be refused.
+    /// Whether more may be read now. While the relay is full nothing is of a connection that waits for room already, so that TCP holds its
+    /// sender back before memory grows; but only for a time: then calls are read to be refused. One that does not wait is read: its
+    /// call gets its turn, and what it holds until then is counted.
     fn may_read(&mut self) -> bool {
         if self.calls.http2.pending_bytes() >= limits::ANSWER_BYTES_MAX {
             return false;
         }
-        if self.core.shared.budget.has_room(limits::READ_BYTES) {
+        if self.core.shared.budget.has_room(limits::READ_BYTES) || !self.calls.waits_for_room() {
             self.reading = Reading::Free;
             return true;
         }
@@ -209,11 +217,9 @@ impl Connection {
                 self.room = None;
                 return false;
             }
-            let (core, receiver) = (&self.core, self.receiver);
-            let room = self.room.get_or_insert_with(|| {
-                let core = Rc::clone(core);
-                Box::pin(async move { core.room(receiver).await })
-            });
+            let peer = &self.calls.peer;
+            // Allocates, but only while the relay is full.
+            let room = self.room.get_or_insert_with(|| Box::pin(room(Rc::clone(peer))));
             if room.as_mut().poll(cx).is_pending() {
                 return false;
             }
@@ -255,12 +261,16 @@ impl Connection {
                 self.left = true;
                 self.calls.http2.leave();
             }
+            if drain {
+                self.last_call = Some(Box::pin(sleep(limits::DRAIN_CONNECTIONS_MAX)));
+            }
             if aged {
                 let config = self.core.receiver(self.receiver).map(|receiver| &receiver.config);
                 let grace = config.and_then(|config| config.connection_age_grace);
                 self.grace = grace.map(|grace| Box::pin(sleep(grace)));
             }
         }
+        self.last_call_over |= is_over(&mut self.last_call, cx);
         if is_over(&mut self.grace, cx) {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -283,6 +293,11 @@ impl Connection {
         }
         is_over(&mut self.idle, cx)
     }
+}
+
+/// Resolves when it is worth asking again for what waits.
+async fn room(peer: Rc<Peer>) {
+    tokio::select! { () = peer.wake.notified() => {} () = sleep(limits::FULL_LOOK_INTERVAL) => {} }
 }
 
 /// Whether a timer that may be set has ended; one that has is taken away.

@@ -1,10 +1,13 @@
 //! A request on its way in, framed or unopened.
 
-use bytes::BytesMut;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
 
 use crate::batch::{Encoding, Unopened, held_bytes};
 use crate::limits::INLINE_COPY_BYTES_MAX;
 use crate::otlp::{FramedRequest, Signal};
+use crate::queue::{Budget, Charge};
 use crate::stats::Counted;
 use crate::wire::Segments;
 
@@ -73,13 +76,78 @@ impl Inbound {
         }
         let mut copy = BytesMut::with_capacity(self.bytes().len());
         self.bytes().iter().for_each(|segment| copy.extend_from_slice(segment));
-        let bytes = Segments::from(copy.freeze());
+        self.with_bytes(Segments::from(copy.freeze()))
+    }
+
+    /// The same request for several upstreams that share its bytes: these carry the charge for what they hold, so that it is counted
+    /// once, and given back when the last upstream has let go of them.
+    ///
+    /// # Errors
+    /// The request, when the budget has no room for it.
+    pub(crate) fn shared(self, budget: &Arc<Budget>) -> Result<Self, Self> {
+        let Some(mut charge) = budget.try_charge(self.held_bytes(INLINE_COPY_BYTES_MAX)) else {
+            return Err(self);
+        };
+        let alone = self.detached();
+        let small = alone.bytes().len() < INLINE_COPY_BYTES_MAX;
+        let segments: Segments = alone
+            .bytes()
+            .iter()
+            .map(|segment| {
+                let held = if small { segment.len() } else { held_bytes(segment.len()) };
+                Bytes::from_owner(Charged { bytes: segment.clone(), _charge: charge.split_off(held) })
+            })
+            .collect();
+        Ok(alone.with_bytes(segments))
+    }
+
+    fn with_bytes(self, bytes: Segments) -> Self {
         match self {
             Self::Framed(request) => {
                 let (signal, items) = (request.signal(), request.items());
                 Self::Framed(FramedRequest::composed(signal, bytes, items, request.resources()))
             }
             Self::Unopened(request) => Self::Unopened(Unopened { bytes, ..request }),
+        }
+    }
+}
+
+/// Bytes with the charge for the memory that they hold.
+struct Charged {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp::RawRequest;
+
+    /// Three hold the same bytes, large or small: they are counted once, not copied if they are large, and given back with the last.
+    #[test]
+    fn shared_bytes_are_counted_once() {
+        for len in [100_usize, 40_000] {
+            // Empty ResourceSpans, two bytes each.
+            let bytes = Bytes::from([0x0a, 0].repeat(len / 2));
+            let request = RawRequest::new(bytes.clone()).frame(Signal::Traces).unwrap();
+            let budget = Budget::new(100_000);
+            let shared = Inbound::Framed(request).shared(&budget).unwrap();
+            assert_eq!(budget.used(), bytes.len());
+            let copies = [shared.clone(), shared.clone(), shared];
+            let is_same = |copy: &Inbound| copy.bytes().as_contiguous().unwrap().as_ptr() == bytes.as_ptr();
+            assert_eq!(copies.iter().all(is_same), len >= INLINE_COPY_BYTES_MAX);
+            assert!(copies.iter().all(|copy| copy.bytes().as_contiguous().unwrap() == bytes));
+            let [first, second, third] = copies;
+            drop((first, third));
+            assert_eq!(budget.used(), bytes.len());
+            drop(second);
+            assert_eq!(budget.used(), 0);
         }
     }
 }

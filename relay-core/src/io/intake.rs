@@ -12,13 +12,21 @@ use super::clock;
 use super::inbound::Inbound;
 use super::shared::UpstreamShared;
 use super::unopened::Unmerged;
-use crate::batch::held_bytes;
 use crate::batch::{Batch, BatchBuilder, DropReason, ReceiptSender, Settled};
 use crate::config::Passthrough;
 use crate::edit::{SplitLimit, split};
+use crate::limits::{ARENA_BLOCK_BYTES_MIN, INLINE_COPY_BYTES_MAX};
 use crate::otlp::FramedRequest;
-use crate::queue::Full;
+use crate::queue::{Charge, Full};
 use crate::stats::{Counted, RejectReason, UpstreamCounters};
+
+/// What is set aside for a request that may be taken; given back by being dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    // None where nothing more is held: copied into a block that is there, as most are.
+    bytes: Option<Charge>,
+    places: Option<Charge>,
+}
 
 /// Admission and batching for one upstream, on one core.
 #[derive(Debug)]
@@ -57,37 +65,82 @@ impl Intake {
         }
     }
 
-    /// Whether `request` would be taken now; else why not.
-    pub(crate) fn admit(&self, request: &Inbound) -> Result<(), RejectReason> {
-        let (bytes, items) = (request.bytes().len(), request.items());
+    /// Sets aside what taking `request` needs: bytes, and places in a queue that is bounded in requests or items. What is set aside is
+    /// charged, so that no other core can promise it too. `shared` says that other upstreams hold the same bytes, and that those
+    /// are charged to the whole already.
+    ///
+    /// # Errors
+    /// Why it would not be taken now.
+    pub(crate) fn reserve(&self, request: &Inbound, shared: bool) -> Result<Reserved, RejectReason> {
+        let (len, items) = (request.bytes().len(), request.items());
         let builder = self.builder.borrow();
-        if !self.upstream.budget.has_room(request.held_bytes(builder.limits().inline_copy_bytes_max)) {
-            return Err(RejectReason::MemoryFull);
+        let joins = request.encoding().is_none() && builder.fits(len, items);
+        let lane_is_full = !joins && self.upstream.lanes.is_full(self.core);
+        if lane_is_full || !self.overflow.borrow().is_empty() {
+            return Err(RejectReason::QueueFull);
         }
-        let places = self.upstream.places.as_ref();
-        let has_place = places.is_none_or(|places| places.budget.has_room(places.needed(items)));
-        let joins = request.encoding().is_none() && builder.fits(bytes, items);
-        let lane_has_room = joins || !self.upstream.lanes.is_full(self.core);
-        if has_place && lane_has_room && self.overflow.borrow().is_empty() {
-            Ok(())
-        } else {
-            Err(RejectReason::QueueFull)
-        }
+        let budget = &self.upstream.budget;
+        let limits = builder.limits();
+        // Each piece of a request that is cut has headers of its own, and a block if it is copied.
+        let pieces =
+            len / limits.bytes_max.max(1) + usize::try_from(items / limits.items_max.max(1)).unwrap_or(len);
+        let cut = if len > limits.bytes_max || items > limits.items_max { pieces } else { 0 };
+        let cut_bytes = cut.saturating_mul(ARENA_BLOCK_BYTES_MIN).min(budget.units_max() / 2);
+        let bytes = match request {
+            _ if shared => budget.try_charge_apart(len).map(Some),
+            Inbound::Framed(_) if len < limits.inline_copy_bytes_max => {
+                // Nothing is touched that other cores write, unless a block is needed.
+                match builder.blocks_needed(len, joins) + cut_bytes {
+                    0 => Some(None),
+                    needed => budget.try_charge(needed).map(Some),
+                }
+            }
+            Inbound::Framed(_) => {
+                let held = request.held_bytes(limits.inline_copy_bytes_max);
+                budget.try_charge(held.saturating_add(held.min(cut_bytes))).map(Some)
+            }
+            Inbound::Unopened(_) => budget.try_charge(request.held_bytes(INLINE_COPY_BYTES_MAX)).map(Some),
+        };
+        let bytes = bytes.ok_or(RejectReason::MemoryFull)?;
+        let places = match &self.upstream.places {
+            Some(places) => {
+                Some(places.budget.try_charge(places.needed(items)).ok_or(RejectReason::QueueFull)?)
+            }
+            None => None,
+        };
+        Ok(Reserved { bytes, places })
     }
 
-    /// Takes `request`; `shared` says that other upstreams hold the same bytes. The caller has asked
-    /// [`Intake::admit`].
-    pub(crate) fn take(&self, request: Inbound, receipt: Option<ReceiptSender>, shared: bool) {
+    /// Takes `request`, for which this was `reserved`; `shared` says that other upstreams hold the same bytes.
+    pub(crate) fn take(
+        &self,
+        request: Inbound,
+        reserved: Reserved,
+        receipt: Option<ReceiptSender>,
+        shared: bool,
+    ) {
         let request = match request {
             Inbound::Framed(request) => request,
-            unopened @ Inbound::Unopened(_) => return self.take_unopened(unopened, receipt),
+            unopened @ Inbound::Unopened(_) => return self.take_unopened(unopened, reserved, receipt),
         };
         let mut builder = self.builder.borrow_mut();
-        builder.lower_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
+        builder.give_credit(reserved.bytes, reserved.places);
+        self.add_whole(&mut builder, request, receipt, shared);
+        builder.take_credit();
+    }
+
+    fn add_whole(
+        &self,
+        builder: &mut BatchBuilder,
+        request: FramedRequest,
+        receipt: Option<ReceiptSender>,
+        shared: bool,
+    ) {
+        builder.limit_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
         let limits = *builder.limits();
         let (bytes, items) = (request.segments().len(), request.items());
         if bytes <= limits.bytes_max && items <= limits.items_max {
-            self.add(&mut builder, request, receipt, shared);
+            self.add(builder, request, receipt, shared);
             return;
         }
         let cut = split(&request, SplitLimit { bytes_max: limits.bytes_max, items_max: limits.items_max });
@@ -97,7 +150,7 @@ impl Intake {
         let mut receipts =
             receipt.map(|receipt| receipt.split(cut.requests.len() + lost)).unwrap_or_default();
         for piece in cut.requests {
-            self.add(&mut builder, piece, receipts.pop(), shared);
+            self.add(builder, piece, receipts.pop(), shared);
         }
         for receipt in receipts {
             receipt.settle(Settled::Dropped(DropReason::ItemTooLarge));
@@ -123,6 +176,15 @@ impl Intake {
     pub(crate) fn count_refusal(&self, counted: Counted) {
         self.counters.enqueue_failed_items.add(counted.items);
         self.counters.enqueue_failed_unopened.add(counted.unopened);
+    }
+
+    /// Counts a request that was accepted for other upstreams and had no room here.
+    pub(crate) fn miss(&self, counted: Counted) {
+        for (ledgers, items) in
+            [(&self.upstream.ledgers, counted.items), (&self.upstream.unopened_ledgers, counted.unopened)]
+        {
+            ledgers.get(self.core).filter(|_| items > 0).inspect(|ledger| ledger.miss(items));
+        }
     }
 
     /// Whether nothing of this core waits here.
@@ -181,16 +243,11 @@ impl Intake {
     }
 
     /// Takes a request that is forwarded as it came: alone, or with others of its encoding.
-    fn take_unopened(&self, request: Inbound, receipt: Option<ReceiptSender>) {
+    fn take_unopened(&self, request: Inbound, reserved: Reserved, receipt: Option<ReceiptSender>) {
         // Little ones must not hold a receive buffer each.
         let Inbound::Unopened(request) = request.detached() else { return };
-        let mut charge = self.upstream.budget.empty_charge();
-        charge.grow_past(request.bytes.iter().map(|segment| held_bytes(segment.len())).sum());
-        let places = self.upstream.places.as_ref().map(|places| {
-            let mut charge = places.budget.empty_charge();
-            charge.grow_past(places.needed(1));
-            charge
-        });
+        let Reserved { bytes, places } = reserved;
+        let charge = bytes.unwrap_or_else(|| self.upstream.budget.empty_charge());
         let ledger = self.upstream.unopened_ledgers.get(self.core).map(Arc::clone).unwrap_or_default();
         let batch = Batch::unopened(request, receipt, (charge, places), ledger);
         if self.upstream.config.passthrough != Passthrough::Merged {
@@ -219,5 +276,12 @@ impl Intake {
         self.counters.batch_items.add(batch.items());
         self.counters.batch_bytes.add(batch.rope().len() as u64);
         Some(batch)
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        // Something is in the open batch only when its core has died: it counts as given up.
+        drop(self.builder.get_mut().seal());
     }
 }

@@ -5,6 +5,7 @@
 //! Only [`shared`] is seen by several threads.
 
 pub(crate) mod addresses;
+pub(crate) mod admission;
 pub(crate) mod affinity;
 pub(crate) mod auth;
 pub(crate) mod call;
@@ -13,6 +14,8 @@ pub(crate) mod channel;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
+pub(crate) mod core_thread;
+pub(crate) mod death;
 pub mod encoding;
 pub(crate) mod export;
 pub(crate) mod gather;
@@ -25,6 +28,7 @@ pub(crate) mod keyed;
 pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod listener;
+pub(crate) mod listening;
 pub(crate) mod log_limit;
 pub(crate) mod pool;
 pub(crate) mod reply;
@@ -32,7 +36,10 @@ pub(crate) mod resolver;
 mod route;
 pub(crate) mod sender;
 pub(crate) mod shared;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod transcode;
+pub(crate) mod turnstile;
 pub(crate) mod unopened;

@@ -15,7 +15,7 @@ use super::clock;
 use super::lease::Lease;
 use super::sender::Phase;
 use crate::limits::{CONNECTED_ADDRESSES_MAX, DIAL_NEXT_DELAY, DRAIN_RETRY_DELAY_MAX};
-use crate::upstream::{Address, Balancer, Gate, Pick, Wish, draw};
+use crate::upstream::{Address, Balancer, Gate, Pick, Takes, Wish, draw};
 
 /// Belongs to one core.
 pub(crate) struct Pool {
@@ -142,9 +142,9 @@ impl Pool {
         let (table, channels) = (&self.site.addresses.table, &members.channels);
         channels.iter().for_each(|channel| channel.tidy());
         if table.balancer() == Balancer::PickFirst {
-            dial_first(channels, now, urgent);
+            dial_first(channels, bytes, now, urgent);
         } else {
-            self.dial_all(channels, now, urgent);
+            self.dial_all(channels, bytes, now, urgent);
         }
         let wish = Wish { bytes, now, random, urgent };
         let has_room = |at: usize| channels.get(at).is_some_and(|channel| channel.has_room());
@@ -163,11 +163,11 @@ impl Pool {
     }
 
     /// Dials what has no connection, or an old one, as far as that is allowed.
-    fn dial_all(&self, channels: &[Rc<Channel>], now: Instant, urgent: bool) {
+    fn dial_all(&self, channels: &[Rc<Channel>], bytes: usize, now: Instant, urgent: bool) {
         if !channels.iter().any(|channel| channel.wants_dial(now)) {
             return;
         }
-        let in_use = |channel: &&Rc<Channel>| channel.is_connected() || channel.dialling_since().is_some();
+        let in_use = |channel: &&Rc<Channel>| channel.dialling_since().is_some() || serves(channel, bytes);
         let mut room = CONNECTED_ADDRESSES_MAX.saturating_sub(channels.iter().filter(in_use).count());
         let (before, after) = channels.split_at(self.first_of(channels.len()));
         for channel in after.iter().chain(before).filter(|channel| channel.wants_dial(now)) {
@@ -193,10 +193,17 @@ impl Drop for Pool {
     }
 }
 
-/// Keeps one connection; while there is none, dials one address after the other, without waiting for one that does not answer.
-fn dial_first(channels: &[Rc<Channel>], now: Instant, urgent: bool) {
-    let rests = |channel: &Rc<Channel>| matches!(channel.address().gate(), Gate::Throttled(_));
-    if let Some(serving) = channels.iter().find(|channel| channel.is_connected() && !rests(channel)) {
+/// Whether a message of `bytes` may go there now, as far as is known.
+fn serves(channel: &Channel, bytes: usize) -> bool {
+    let address = channel.address();
+    let rests = matches!(address.gate(), Gate::Throttled(_));
+    channel.is_connected() && !rests && address.takes(bytes) == Takes::Yes
+}
+
+/// Keeps one connection that serves; while there is none, dials one address after the other, without waiting for one that does not
+/// answer.
+fn dial_first(channels: &[Rc<Channel>], bytes: usize, now: Instant, urgent: bool) {
+    if let Some(serving) = channels.iter().find(|channel| serves(channel, bytes)) {
         if serving.wants_dial(now) && serving.address().claim_dial(now, urgent) {
             serving.dial(now);
         }

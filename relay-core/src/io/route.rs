@@ -21,7 +21,7 @@ use super::sender::Phase;
 use super::shared::{RouteConfig, UpstreamShared};
 use crate::batch::{Batch, Encoding, Rope};
 use crate::config::{BatchSink, Compression};
-use crate::limits::RESENDS_AT_ONCE_MAX;
+use crate::limits::{CONNECTION_AGE_MAX, RESENDS_AT_ONCE_MAX};
 use crate::upstream::{Address, Outcome, RetryPolicy, Verdict};
 
 /// Belongs to one core.
@@ -60,21 +60,25 @@ impl Route {
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Self {
         let (upstream, counters) = (Arc::clone(&intake.upstream), Arc::clone(&intake.counters));
-        let pool = |addresses: &Arc<Addresses>, http| {
+        let pool = |addresses: &Arc<Addresses>, age_max, http| {
             let (upstream, addresses) = (Arc::clone(&intake.upstream), Arc::clone(addresses));
             let (counters, changed) = (Arc::clone(&intake.counters), Rc::new(Notify::new()));
-            Pool::new(Site { about, upstream, addresses, counters, log, dice, http, changed }, phase)
+            Pool::new(Site { about, upstream, addresses, counters, log, dice, age_max, http, changed }, phase)
         };
         let (way, retry, attempt_timeout) = match &upstream.route {
             RouteConfig::Grpc(grpc, addresses) => {
                 let (grpc, template) = &**grpc;
-                (Way::Grpc(pool(addresses, None), template.clone()), grpc.retry, grpc.timeout)
+                (
+                    Way::Grpc(pool(addresses, grpc.connection_age_max, None), template.clone()),
+                    grpc.retry,
+                    grpc.timeout,
+                )
             }
             RouteConfig::Http(http, addresses) => {
                 let (http, template) = &**http;
                 let calls_max = http.connections.connections_max.unwrap_or(usize::MAX);
                 let connector = HttpConnector::new((http, template), Arc::clone(&upstream), counters);
-                let pool = pool(addresses, Some(connector));
+                let pool = pool(addresses, CONNECTION_AGE_MAX, Some(connector));
                 (Way::Http(pool, Box::new(template.clone()), calls_max), http.retry, http.timeout)
             }
             RouteConfig::Keyed(tier) => (Way::Nowhere, tier.config().grpc.retry, Duration::MAX),

@@ -284,7 +284,14 @@ impl Drop for CallGuard {
     fn drop(&mut self) {
         self.0.calls.set(self.0.calls.get() - 1);
         self.0.intake.counters.calls.sub(1);
+        if std::thread::panicking() {
+            self.0.intake.counters.panics.add(1);
+            if let Some(left_out) = self.0.log.allow(self.0.about, "panic") {
+                let exporter = &self.0.intake.upstream.config.name;
+                tracing::error!(exporter, left_out, "a call has panicked; what it held is dropped");
+            }
+        }
         self.0.call_ended.notify_one();
-        self.0.intake.upstream.room.notify_waiters();
+        self.0.intake.upstream.room_came();
     }
 }

@@ -1,20 +1,23 @@
 //! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use http::HeaderMap;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::addresses::Addresses;
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
 use super::keyed::Tier;
+use super::listening::{ListeningSocket, WeakListening};
 use super::resolver::{Membership, Resolver};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
+use super::turnstile::Turnstile;
 use crate::batch::{Batch, Encoding, Ledger, Places, ReceiptSender};
 use crate::config::{
     BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, ListenAddress, Passthrough, QueueLimit,
@@ -22,8 +25,10 @@ use crate::config::{
 };
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
-use crate::queue::{Budget, Lanes};
-use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats};
+use crate::queue::{Budget, Lanes, Pressure};
+use crate::stats::{
+    Counter, ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats,
+};
 use crate::upstream::{Balancer, Table};
 
 /// Work for a core.
@@ -33,8 +38,10 @@ pub(crate) enum Command {
     Connection(DetachedSocket, usize),
     /// A request of the embedding service, with one receipt per upstream.
     Submit(FramedRequest, Vec<ReceiptSender>),
+    /// Accept for all: the core that did has died. One for each receiver.
+    Accept(Vec<ListeningSocket>),
     /// Stop receiving, send what is held, be done at this time.
-    Drain(std::time::Instant, oneshot::Sender<()>),
+    Drain(Instant, oneshot::Sender<()>),
 }
 
 /// Everything that several threads see.
@@ -46,12 +53,22 @@ pub(crate) struct Shared {
     pub(crate) cores: Vec<CoreShared>,
     /// How long a core may let wake-ups gather.
     pub(crate) gather_pause: std::time::Duration,
-    /// What complete requests hold that wait for room.
+    /// What requests hold that wait for room, and bodies that wait for memory.
     pub(crate) waiting: Arc<Budget>,
+    /// Where bodies that are not complete wait for memory.
+    pub(crate) bodies: Arc<Turnstile>,
+    /// When the relay started.
+    pub(crate) started: Instant,
     /// Requests handed in by the embedding service.
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
     pub(crate) transcoder: Option<Transcoder>,
+    /// The core that accepts for all.
+    pub(crate) acceptor: AtomicUsize,
+    /// The listening sockets again, for when that core dies; empty from the beginning of the drain.
+    pub(crate) spare_listeners: Mutex<Vec<ListeningSocket>>,
+    /// Listeners that are accepted from.
+    pub(crate) accepting: AtomicUsize,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }
@@ -60,6 +77,16 @@ pub(crate) struct Shared {
 pub(crate) struct CoreShared {
     pub(crate) inbox: mpsc::Sender<Command>,
     pub(crate) connections: AtomicUsize,
+    /// Why it has died, if it has.
+    pub(crate) death: OnceLock<String>,
+    /// Connections that ended by a panic.
+    pub(crate) panics: Counter,
+}
+
+impl CoreShared {
+    pub(crate) fn new(inbox: mpsc::Sender<Command>) -> Self {
+        Self { inbox, connections: AtomicUsize::new(0), death: OnceLock::new(), panics: Counter::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -68,11 +95,15 @@ pub(crate) struct ReceiverShared {
     /// What it asks for, if it asks.
     pub(crate) gate: Option<Gate>,
     pub(crate) address: ListenAddress,
+    /// While it is accepted from.
+    pub(crate) socket: WeakListening,
     pub(crate) tls: Option<TlsServer>,
     /// Added to every answer over HTTP.
     pub(crate) answer_headers: HeaderMap,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
     pub(crate) routes: [Vec<usize>; Signal::ALL.len()],
+    /// Where requests of each signal wait for room, shared with all receivers that feed the same upstreams.
+    pub(crate) turnstiles: [Arc<Turnstile>; Signal::ALL.len()],
     /// One for each transport, on each core.
     pub(crate) counters: Vec<[ReceiverCounters; 2]>,
 }
@@ -156,8 +187,10 @@ pub(crate) struct UpstreamShared {
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound, or what its addresses take if that is less.
     pub(crate) bytes_max: AtomicUsize,
-    /// Told whenever something held has gone: senders that block on a full queue look again.
-    pub(crate) room: Notify,
+    /// Where requests wait for room in it; set before the cores start.
+    pub(crate) turnstiles: OnceLock<Vec<Arc<Turnstile>>>,
+    /// How long it has been full.
+    pub(crate) pressure: Pressure,
     /// Set when it was said that the upstream has no service for the signal: once is enough.
     pub(crate) said_unimplemented: AtomicBool,
 }
@@ -212,7 +245,8 @@ impl UpstreamShared {
             unopened_ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
-            room: Notify::new(),
+            turnstiles: OnceLock::new(),
+            pressure: Pressure::default(),
             said_unimplemented: AtomicBool::new(false),
             route,
             tls,
@@ -220,6 +254,11 @@ impl UpstreamShared {
             members,
             config,
         }))
+    }
+
+    /// Something that was held for it has gone: whoever waits for room may look again.
+    pub(crate) fn room_came(&self) {
+        self.turnstiles.get().into_iter().flatten().for_each(|turnstile| turnstile.room_came());
     }
 
     /// Takes over what its addresses are known to take now.
@@ -290,14 +329,27 @@ fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Op
 }
 
 impl Shared {
-    /// The core with the fewest connections.
-    pub(crate) fn least_loaded(&self) -> usize {
-        let loads = self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed));
-        loads.enumerate().min_by_key(|(_, load)| *load).map_or(0, |(core, _)| core)
+    /// The numbers of the cores that have not died.
+    pub(crate) fn living(&self) -> impl Iterator<Item = usize> {
+        self.living_cores().map(|(number, _)| number)
+    }
+
+    fn living_cores(&self) -> impl Iterator<Item = (usize, &CoreShared)> {
+        self.cores.iter().enumerate().filter(|(_, core)| core.death.get().is_none())
+    }
+
+    /// The living core with the fewest connections.
+    pub(crate) fn least_loaded(&self) -> Option<(usize, &CoreShared)> {
+        self.living_cores().min_by_key(|(_, core)| core.connections.load(Ordering::Relaxed))
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed)).sum()
+        // What a dead core had was closed with it.
+        self.living_cores().map(|(_, core)| core.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn spare_listeners(&self) -> MutexGuard<'_, Vec<ListeningSocket>> {
+        self.spare_listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -327,6 +379,8 @@ impl Shared {
             held_bytes: self.budget.used(),
             held_bytes_max: self.budget.units_max(),
             connections: self.connections(),
+            deaths: self.cores.iter().map(|core| core.death.get().cloned()).collect(),
+            connection_panics: self.cores.iter().map(|core| core.panics.get()).sum(),
         }
     }
 }

@@ -6,13 +6,18 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use socket2::{SockRef, TcpKeepalive};
+#[cfg(not(feature = "simulation"))]
+use std::net::TcpStream as StdTcpStream;
+
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+#[cfg(not(feature = "simulation"))]
+use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 use tokio_rustls::TlsStream;
 
+#[cfg(feature = "simulation")]
+use super::simulation::{TcpStream, TcpStream as StdTcpStream, keep_alive, notice_silence};
 use super::tls::{TlsDialer, in_words};
-use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, UPSTREAM_SILENCE_MAX};
 use crate::upstream::{Endpoint, Place};
 
 /// A connected stream. What is written over TLS may stay in its buffer until it is flushed; a flush of the others is free.
@@ -27,7 +32,7 @@ pub(crate) enum Socket {
 /// An accepted connection on its way to another core's runtime.
 #[derive(Debug)]
 pub(crate) enum DetachedSocket {
-    Tcp(std::net::TcpStream),
+    Tcp(StdTcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -63,9 +68,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => {
                 stream.set_nodelay(true)?;
-                let keepalive =
-                    TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
-                SockRef::from(stream).set_tcp_keepalive(&keepalive)
+                keep_alive(stream)
             }
             Self::Unix(_) => Ok(()),
             Self::Tls(stream) => stream.get_ref().0.tune(),
@@ -102,10 +105,8 @@ impl Socket {
 pub(crate) async fn dial(place: &Place, endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Result<Socket> {
     let socket = match (place, endpoint) {
         (Place::Tcp(address), _) => {
-            let stream = TcpStream::connect(address).await?;
-            // Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
-            #[cfg(target_os = "linux")]
-            SockRef::from(&stream).set_tcp_user_timeout(Some(UPSTREAM_SILENCE_MAX))?;
+            let stream = TcpStream::connect(*address).await?;
+            notice_silence(&stream)?;
             Socket::Tcp(stream)
         }
         (Place::Socket(_), Endpoint::Unix(path)) => Socket::Unix(UnixStream::connect(path).await?),
@@ -120,6 +121,22 @@ pub(crate) async fn dial(place: &Place, endpoint: &Endpoint, tls: Option<&TlsDia
         Some(tls) => Box::pin(tls.connect(&endpoint.host(), socket)).await,
         None => Ok(socket),
     }
+}
+
+#[cfg(not(feature = "simulation"))]
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL};
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Keepalive is silent while data is unacknowledged; without this a dead host's connection lives for many minutes.
+#[cfg(not(feature = "simulation"))]
+#[cfg_attr(not(target_os = "linux"), expect(clippy::unnecessary_wraps, reason = "Linux can refuse it"))]
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(crate::limits::UPSTREAM_SILENCE_MAX))?;
+    Ok(())
 }
 
 /// The name of an abstract socket as tokio and socket2 take it: after a zero byte (unix(7)).
