@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::batch::LedgerCounts;
 use crate::otlp::Signal;
 
+mod names;
 mod sum;
+
+pub use names::{ResolutionStats, TierStats};
 
 /// Why a request was answered with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,30 +247,6 @@ pub struct UpstreamStats {
     pub tier: Option<TierStats>,
     /// How its name is looked up, if it has one.
     pub resolution: Option<ResolutionStats>,
-}
-
-/// The members among which the spans of one upstream are shared out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TierStats {
-    /// Whether they are found by DNS; else they are those of a list.
-    pub is_dns: bool,
-    /// Members now.
-    pub members: usize,
-    /// For each member by its name on the ring: batches that it has taken, and batches that were given up.
-    pub outcomes: std::collections::BTreeMap<String, [u64; 2]>,
-}
-
-/// Lookups of the name of one upstream. Upstreams of the same name are looked up together, and each shows the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResolutionStats {
-    /// Lookups begun.
-    pub lookups: u64,
-    /// Of those, the ones that failed or found no address; the addresses known before stay in use.
-    pub failures: u64,
-    /// Changes of the set of addresses, the first one included.
-    pub changes: u64,
-    /// Addresses in use.
-    pub addresses: usize,
 }
 
 /// TLS of one receiver or upstream.

@@ -90,6 +90,7 @@ impl UpstreamStats {
             batch_bytes,
             tls,
             resolution,
+            tier,
             call_panics,
             tier,
         } = other;
@@ -114,6 +115,7 @@ impl UpstreamStats {
         self.batch_bytes += batch_bytes;
         self.tls = TlsStats::sum(self.tls, *tls);
         self.call_panics += call_panics;
+        self.tier = TierStats::sum(self.tier.take(), tier.as_ref());
         self.resolution = ResolutionStats::sum(self.resolution, *resolution);
         match (&mut self.tier, tier) {
             (Some(known), Some(more)) => known.add(more),
