@@ -70,7 +70,9 @@ impl Channel {
         let ready = self.wait_ready();
         match give_up_at {
             None => Some(ready.await),
-            Some(at) => tokio::select! { ready = ready => Some(ready), () = clock::sleep_until(at) => None },
+            Some(at) => {
+                tokio::select! { biased; ready = ready => Some(ready), () = clock::sleep_until(at) => None }
+            }
         }
     }
 
@@ -216,6 +218,7 @@ async fn connect(channel: &Channel) -> io::Result<(Rc<Link>, JoinHandle<String>)
     // Not a task of its own yet: what is dropped here, at a timeout, closes the socket.
     let mut driver = Box::pin(driver);
     tokio::select! {
+        biased;
         settled = link.settled() => settled.map_err(|cause| not_settled(channel, &cause))?,
         cause = &mut driver => return Err(not_settled(channel, &cause)),
     }

@@ -91,13 +91,14 @@ pub(crate) async fn work(
     }
     loop {
         let command = tokio::select! {
-            command = inbox.recv() => command,
+            biased;
             // Senders run for ever. One that ended has panicked, and a core that cannot send must not go on receiving:
             // the thread ends, which `RelayHandle::is_healthy` shows.
             Some(_) = sending.join_next() => {
                 tracing::error!(core = number, "a sender has died; this core stops");
                 return;
             }
+            command = inbox.recv() => command,
         };
         let Some(command) = command else { return };
         match command {
@@ -191,7 +192,7 @@ impl Core {
         if rooms.is_empty() {
             return look_again.await;
         }
-        tokio::select! { _ = futures_util::future::select_all(rooms) => {} () = look_again => {} }
+        tokio::select! { biased; _ = futures_util::future::select_all(rooms) => {} () = look_again => {} }
     }
 
     /// How long a call of `receiver` whose sender gives it `timeout` waits for room.

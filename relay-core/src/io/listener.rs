@@ -156,8 +156,10 @@ pub(crate) async fn accept(core: Rc<Core>, receiver: usize, listener: Listener) 
     let mut phase = core.phase.clone();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
+            // First: senders that come all the time must not keep the drain from being seen.
             _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok(socket) => hand_over(&core, receiver, socket),

@@ -99,6 +99,7 @@ impl Sender {
             }
             match self.intake.due_at() {
                 Some(due) => tokio::select! {
+                    biased;
                     () = lanes.woken(core) => {}
                     () = clock::sleep_until(due) => {}
                 },
@@ -151,6 +152,7 @@ impl Sender {
         };
         loop {
             let outcome = tokio::select! {
+                biased;
                 outcome = self.attempt(batch, (&message, encoding), give_up_at) => outcome,
                 () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
             };
@@ -173,6 +175,7 @@ impl Sender {
                 self.hold_until.set(self.hold_until.get().max(Some(at)));
             }
             tokio::select! {
+                biased;
                 () = self.wait_until(at) => {}
                 () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
             }
@@ -185,6 +188,7 @@ impl Sender {
         // `drop`: what `wait_for` returns is a read lock, and holding it over the sleep below would block the drain.
         let draining = async { phase.wait_for(|phase| *phase != Phase::Running).await.map(drop) };
         tokio::select! {
+            biased;
             () = clock::sleep_until(at) => {}
             _ = draining => {
                 clock::sleep_until(at.min(clock::now() + DRAIN_RETRY_DELAY_MAX)).await;

@@ -90,6 +90,7 @@ async fn until_drained<C: Future>(
 ) -> C::Output {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return ended,
         () = drain => {}
     }
