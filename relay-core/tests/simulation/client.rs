@@ -92,7 +92,7 @@ impl Client {
 
     async fn send(&self) {
         let (request, poisoned) = self.make();
-        let number = self.truth.made(self.number, &request, poisoned);
+        let number = self.truth.made(&request, poisoned);
         let message = encode(&request);
         let until = self.network.elapsed() + PATIENCE;
         loop {

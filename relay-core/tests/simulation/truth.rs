@@ -27,7 +27,6 @@ pub(crate) struct Account {
 
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) client: usize,
     pub(crate) spans: Vec<u64>,
     /// How often it was sent.
     pub(crate) attempts: usize,
@@ -73,7 +72,7 @@ impl Truth {
     }
 
     /// A client makes a request: its number.
-    pub(crate) fn made(&self, client: usize, request: &ExportTraceServiceRequest, poisoned: bool) -> usize {
+    pub(crate) fn made(&self, request: &ExportTraceServiceRequest, poisoned: bool) -> usize {
         let mut account = self.write();
         let number = account.requests.len();
         let mut spans = Vec::new();
@@ -83,7 +82,7 @@ impl Truth {
             let bytes = span.key().len();
             account.spans.insert(id, Made { request: number, content: span, bytes });
         }
-        account.requests.push(Request { client, spans, attempts: 0, acknowledged: false, poisoned });
+        account.requests.push(Request { spans, attempts: 0, acknowledged: false, poisoned });
         number
     }
 
