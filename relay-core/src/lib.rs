@@ -51,6 +51,8 @@ pub mod stats;
 
 #[cfg(feature = "io")]
 pub use io::encoding;
+#[cfg(feature = "io")]
+pub use io::resolver::{Resolve, ResolveError, Resolving};
 #[cfg(feature = "simulation")]
 pub use io::simulation;
 #[cfg(feature = "io")]

@@ -49,6 +49,27 @@ pub const SPLIT_REQUESTS_MAX: usize = 1024;
 /// Longest delay that a `RetryInfo` is obeyed for: an upstream that says "tomorrow" is asked again after this.
 pub const THROTTLE_DELAY_MAX: Duration = Duration::from_secs(300);
 
+/// Addresses of one upstream that are used: a headless service of the largest clusters has some hundred. Of more, the first in
+/// their order.
+pub const UPSTREAM_ADDRESSES_MAX: usize = 256;
+
+/// Time between two lookups of an upstream's name: a pod that is new gets its share within it, and a node asks its DNS server
+/// twice a minute for each upstream.
+pub const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Shortest interval that may be asked for.
+pub const RESOLVE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Time for one lookup: two attempts of resolv.conf's default timeout.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Shortest time between two lookups where a failed dial asks for one: a thousand agents that lose one upstream must not lose
+/// their DNS server too.
+pub const RESOLVE_AGAIN_MIN: Duration = Duration::from_secs(5);
+
+/// First delay before a lookup that has failed is repeated; it doubles up to the interval.
+pub const RESOLVE_RETRY_MIN: Duration = Duration::from_secs(1);
+
 /// First delay before dialling an upstream again.
 pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 

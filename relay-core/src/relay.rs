@@ -14,6 +14,7 @@ use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
 use crate::io::core_thread::{self, CoreThread};
 use crate::io::http::configured_headers;
+use crate::io::resolver::{Resolve, Resolver, SystemResolver};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
@@ -47,6 +48,8 @@ pub struct RelayBuilder {
     held_bytes_max: usize,
     held_bytes_burst_max: usize,
     gather_pause: Duration,
+    resolver: Arc<dyn Resolve>,
+    resolve_interval: Duration,
 }
 
 impl Default for RelayBuilder {
@@ -59,6 +62,8 @@ impl Default for RelayBuilder {
             held_bytes_max: limits::HELD_BYTES_MAX,
             held_bytes_burst_max: limits::HELD_BYTES_BURST_MAX,
             gather_pause: limits::GATHER_PAUSE,
+            resolver: Arc::new(SystemResolver),
+            resolve_interval: limits::RESOLVE_INTERVAL,
         }
     }
 }
@@ -105,13 +110,29 @@ impl RelayBuilder {
         self
     }
 
+    /// What finds the addresses of upstreams' names. Default `/etc/hosts` and the DNS servers of `/etc/resolv.conf`.
+    #[must_use]
+    pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// How often names are looked up, at least [`limits::RESOLVE_INTERVAL_MIN`]; sooner after a failed dial. Default
+    /// [`limits::RESOLVE_INTERVAL`].
+    #[must_use]
+    pub fn resolve_interval(mut self, interval: Duration) -> Self {
+        self.resolve_interval = interval;
+        self
+    }
+
     /// Binds all addresses, then starts the cores. Does not wait for any upstream.
     ///
     /// # Errors
     /// Says which part of the description cannot be carried out; nothing is left running then.
     pub fn start(self) -> Result<RelayHandle, StartError> {
         let cores = self.cores.clamp(1, limits::CORES_MAX);
-        let upstreams = make_upstreams(&self.upstreams, cores, self.budget())?;
+        let mut resolver = Resolver::new(Arc::clone(&self.resolver), self.resolve_interval);
+        let upstreams = make_upstreams(&self.upstreams, cores, self.budget(), &mut resolver)?;
         let linger = self.upstreams.iter().map(|upstream| upstream.linger).min().unwrap_or_default();
         let gather_pause = self.gather_pause.min(linger);
         let serves_http = self.receivers.iter().any(|receiver| receiver.http.is_some());
@@ -132,6 +153,7 @@ impl RelayBuilder {
             submitted: ReceiverCounters::default(),
             draining: AtomicBool::new(false),
         });
+        resolver.start().map_err(StartError::Thread)?;
         let mut handle = RelayHandle { shared, threads: Vec::new() };
         let pins = affinity::one_cpu_per_core(cores);
         // The first core accepts for all of them.
@@ -184,6 +206,7 @@ fn make_upstreams(
     configs: &[UpstreamConfig],
     cores: usize,
     budget: Arc<Budget>,
+    resolver: &mut Resolver,
 ) -> Result<Upstreams, StartError> {
     let mut names = HashSet::new();
     if let Some(twice) = configs.iter().find(|config| !names.insert(&config.name)) {
@@ -197,7 +220,7 @@ fn make_upstreams(
         groups.into_iter().map(|group| (group, Budget::child(&budget, share))).collect();
     let upstreams = configs.iter().map(|config| {
         let share = shares.get(config.budget_group.as_str()).unwrap_or(&budget);
-        UpstreamShared::new(config.clone(), cores, share).map_err(|error| match error {
+        UpstreamShared::new(config.clone(), cores, share, resolver).map_err(|error| match error {
             UpstreamError::Template(error) => {
                 StartError::Header { upstream: config.name.clone(), message: error.to_string() }
             }

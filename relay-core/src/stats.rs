@@ -223,6 +223,21 @@ pub struct UpstreamStats {
     pub batch_bytes: u64,
     /// TLS with it, if that is spoken.
     pub tls: Option<TlsStats>,
+    /// How its name is looked up, if it has one.
+    pub resolution: Option<ResolutionStats>,
+}
+
+/// Lookups of the name of one upstream. Upstreams of the same name are looked up together, and each shows the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResolutionStats {
+    /// Lookups begun.
+    pub lookups: u64,
+    /// Of those, the ones that failed or found no address; the addresses known before stay in use.
+    pub failures: u64,
+    /// Changes of the set of addresses, the first one included.
+    pub changes: u64,
+    /// Addresses in use.
+    pub addresses: usize,
 }
 
 /// TLS of one receiver or upstream.

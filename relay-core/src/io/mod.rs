@@ -25,6 +25,7 @@ pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod log_limit;
 pub(crate) mod reply;
+pub(crate) mod resolver;
 mod route;
 pub(crate) mod sender;
 pub(crate) mod shared;

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
+use super::resolver::{Membership, Resolver};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
@@ -127,6 +128,8 @@ pub(crate) struct UpstreamShared {
     pub(crate) tls: Option<TlsDialer>,
     /// Where TLS is spoken to the proxy on the way.
     pub(crate) proxy_tls: Option<TlsDialer>,
+    /// The addresses to connect to, of the proxy if there is one; none of a sink.
+    pub(crate) members: Option<Membership>,
     pub(crate) lanes: Lanes<Batch>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) places: Option<Places>,
@@ -150,6 +153,7 @@ impl UpstreamShared {
         config: UpstreamConfig,
         cores: usize,
         budget: &Arc<Budget>,
+        resolver: &mut Resolver,
     ) -> Result<Arc<Self>, UpstreamError> {
         let unopened = config.passthrough != Passthrough::Off;
         let route = match &config.destination {
@@ -163,6 +167,11 @@ impl UpstreamShared {
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
+        let members = match &route {
+            RouteConfig::Grpc(grpc) => Some(resolver.watch(&grpc.0.endpoint)),
+            RouteConfig::Http(http) => Some(resolver.watch(&http.1.endpoint(&http.0.url))),
+            RouteConfig::Sink(_) => None,
+        };
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(budget.units_max()),
             _ => budget.units_max(),
@@ -185,6 +194,7 @@ impl UpstreamShared {
             route,
             tls,
             proxy_tls,
+            members,
             config,
         }))
     }
@@ -212,6 +222,7 @@ impl UpstreamShared {
         self.unopened_ledgers.iter().for_each(|ledger| stats.unopened += ledger.counts());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
+        stats.resolution = self.members.as_ref().and_then(Membership::stats);
         stats
     }
 }

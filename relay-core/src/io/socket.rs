@@ -104,8 +104,11 @@ impl Socket {
 pub(crate) async fn dial(endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Result<Socket> {
     let socket = match endpoint {
         // Resolved anew for every dial; connect tries all addresses of the name in turn.
-        Endpoint::Tcp { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+        Endpoint::Tcp { .. } | Endpoint::Dns { .. } | Endpoint::Addresses(_) => {
+            let stream = match endpoint {
+                Endpoint::Addresses(addresses) => TcpStream::connect(addresses.as_slice()).await?,
+                _ => TcpStream::connect(endpoint.authority()).await?,
+            };
             notice_silence(&stream)?;
             Socket::Tcp(stream)
         }
@@ -115,7 +118,7 @@ pub(crate) async fn dial(endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Re
     socket.tune()?;
     match tls {
         // Boxed: a dial without TLS need not be as large as a handshake.
-        Some(tls) => Box::pin(tls.connect(endpoint.host(), socket)).await,
+        Some(tls) => Box::pin(tls.connect(&endpoint.host(), socket)).await,
         None => Ok(socket),
     }
 }

@@ -10,7 +10,7 @@ mod reconnect;
 mod retry;
 
 pub use decision::{Decision, Isolation};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, HostName, NameServer};
 pub use outcome::{Outcome, Verdict};
 pub use reconnect::Reconnect;
 pub use retry::{Retry, RetryPolicy};

@@ -10,7 +10,8 @@ use super::super::auth::Credentials;
 use super::super::export::{TemplateError, USER_AGENT_VALUE};
 use super::proxy::{self, Via};
 use crate::batch::{Encoding, Rope, RopeReader};
-use crate::config::{Compression, HttpUpstreamConfig};
+use crate::config::{Compression, HttpUpstreamConfig, HttpUrl};
+use crate::upstream::Endpoint;
 
 /// A body that is written from where the batch is: hyper takes all of its ranges for its vectored writes.
 pub(super) type Body = Full<RopeReader>;
@@ -56,6 +57,12 @@ impl HttpTemplate {
         }
         let credentials = config.auth.as_deref().map(Credentials::new).transpose()?.map(Arc::new);
         Ok(Self { uri, headers, credentials, via, compression: config.compression })
+    }
+
+    /// What is connected to: the upstream of `url`, or the proxy on the way there.
+    pub(crate) fn endpoint(&self, url: &HttpUrl) -> Endpoint {
+        let direct = || Endpoint::Tcp { host: url.host.clone(), port: url.port };
+        self.via.as_ref().map_or_else(direct, |via| via.endpoint.clone())
     }
 
     /// Whether TLS is spoken to a proxy.

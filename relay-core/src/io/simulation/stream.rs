@@ -41,6 +41,20 @@ impl Target for SocketAddr {
     }
 }
 
+impl Target for &[SocketAddr] {
+    fn addresses(&self, _: &Network) -> Vec<SocketAddr> {
+        self.to_vec()
+    }
+}
+
+/// `host:port`
+impl Target for String {
+    fn addresses(&self, network: &Network) -> Vec<SocketAddr> {
+        let split = self.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        split.map_or_else(Vec::new, |target: (&str, u16)| target.addresses(network))
+    }
+}
+
 impl Target for (&str, u16) {
     fn addresses(&self, network: &Network) -> Vec<SocketAddr> {
         let (name, port) = *self;
