@@ -245,8 +245,7 @@ fn is_certain(world: &World, taken: &Taken) -> bool {
     let slow = |link: &Link| link.bytes_per_second.is_some();
     let is_slow = slow(&world.plan.weather)
         || world.plan.faults.iter().any(|(_, fault)| matches!(fault, Fault::Weather(link) if slow(link)));
-    let near =
-        |at: &Duration| *at + WAY_MAX >= taken.began && *at <= answered + ARRIVED_AFTER;
+    let near = |at: &Duration| *at + WAY_MAX >= taken.began && *at <= answered + ARRIVED_AFTER;
     let troubles = world.servers[taken.exporter][taken.server].troubles.borrow();
     let troubled = troubles.iter().chain(world.troubles.borrow().iter()).any(near);
     in_time && !is_slow && !troubled && !world.network.was_hit(dialled, accepted)

@@ -5,13 +5,14 @@
 //! ```text
 //! cargo test -p relay-core --features simulation --test simulation                   # 20 seeds
 //! SIMULATION_SEEDS=1000 cargo test ...                                               # as CI does
-//! SIMULATION_SEED=42 cargo test ... -- --nocapture                                   # one, with its log of events
+//! SIMULATION_SEED=42 cargo test ... -- --nocapture                                   # one, with its log (SIMULATION_LOG=debug: more)
 //! ```
 
 #![cfg(test)]
 
 mod client;
 mod judge;
+mod names;
 mod plan;
 mod relay;
 mod server;
@@ -19,10 +20,14 @@ mod truth;
 mod world;
 
 use std::cell::RefCell;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Once, OnceLock};
 
-use world::{Report, run};
+use tokio::time::Instant;
+use tracing::Level;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use world::run;
 
 thread_local! {
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -48,11 +53,20 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-fn print(seed: u64, report: &Report) {
-    for (at, line) in &report.log {
-        println!("{:>10.3} s  {line}", at.as_secs_f64());
+/// Shows the log of a world while it runs, by its own time.
+fn show_log() {
+    let level = std::env::var("SIMULATION_LOG").map_or(Level::INFO, |level| level.parse().unwrap());
+    tracing_subscriber::fmt().with_max_level(level).with_timer(WorldTime).with_ansi(false).init();
+}
+
+struct WorldTime;
+
+impl FormatTime for WorldTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        let at = Instant::now() - *BEGINNING.get_or_init(Instant::now);
+        write!(writer, "{:>8.3} s", at.as_secs_f64())
     }
-    println!("seed {seed}: {} spans, {:016x}", report.spans, report.digest());
 }
 
 /// Every seed's world adds up. A seed that does not is named, and can be replayed.
@@ -60,8 +74,9 @@ fn print(seed: u64, report: &Report) {
 fn books_add_up_in_every_world() {
     catch_panics();
     if let Some(seed) = number("SIMULATION_SEED") {
+        show_log();
         let report = run(seed);
-        print(seed, &report);
+        println!("seed {seed}: {} spans, {:016x}", report.spans, report.digest());
         assert!(report.violations.is_empty(), "seed {seed}: {:#?}", report.violations);
         return;
     }

@@ -92,6 +92,20 @@ pub(crate) enum Fault {
     /// The relay is killed, and started again after a while.
     CrashRelay(Duration),
     Weather(Link),
+    Name(usize, NameMood),
+    /// The name of an exporter's servers loses one of them, which goes on serving whom it knows.
+    Leaves(usize, usize),
+    Joins(usize, usize),
+}
+
+/// How a name is answered for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum NameMood {
+    #[default]
+    Well,
+    Unknown,
+    Empty,
+    Silent,
 }
 
 /// How a server behaves.
@@ -185,7 +199,7 @@ impl Plan {
         let longest = if dice.percent(70) { 5_000 } else { 40_000 };
         let ends = begins + dice.millis(1, longest);
         let ends = ends.min(FAULTS);
-        let pair = match dice.below(12) {
+        let pair = match dice.below(14) {
             0 => (Fault::PartServer(exporter, server), Some(Fault::HealServer(exporter, server))),
             1 => (Fault::ResetServer(exporter, server), None),
             2 => (Fault::PartClient(client), Some(Fault::HealClient(client))),
@@ -200,6 +214,11 @@ impl Plan {
                 let overlap = dice.percent(70).then(|| dice.millis(0, 500));
                 (Fault::Restart { deadline: dice.millis(1_000, 30_000), overlap }, None)
             }
+            11 => {
+                let mood = dice.pick(&[NameMood::Unknown, NameMood::Empty, NameMood::Silent]);
+                (Fault::Name(exporter, mood), Some(Fault::Name(exporter, NameMood::Well)))
+            }
+            12 => (Fault::Leaves(exporter, server), Some(Fault::Joins(exporter, server))),
             _ => (Fault::CrashRelay(dice.millis(0, 2_000)), None),
         };
         self.faults.push((begins, pair.0));

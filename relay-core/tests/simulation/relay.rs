@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use relay_core::config::{Destination, ReceiverConfig, UpstreamConfig};
@@ -14,6 +15,7 @@ use relay_core::{Relay, StatsReader};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
+use super::names::Names;
 use super::plan::{Plan, relay_host};
 use super::server::PORT;
 
@@ -40,7 +42,7 @@ pub(crate) enum End {
 
 impl Process {
     /// Starts the relay of `plan`.
-    pub(crate) fn start(plan: &Plan, network: &Network) -> Rc<Self> {
+    pub(crate) fn start(plan: &Plan, network: &Network, names: &Names) -> Rc<Self> {
         let (stop, stopped) = oneshot::channel();
         let process = Rc::new(Self {
             stats: Rc::default(),
@@ -51,6 +53,7 @@ impl Process {
         let mut builder = Relay::builder()
             .receiver(receiver(plan))
             .cores(plan.relay.cores)
+            .resolver(Arc::new(names.clone()))
             .held_bytes_max(plan.relay.held_bytes_max);
         for exporter in 0..plan.exporters.len() {
             builder = builder.upstream(upstream(plan, exporter));

@@ -2,6 +2,7 @@
 //! it, and hands what happened to the judge. Must never decide by chance: that is the plan's.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
@@ -15,7 +16,8 @@ use tokio::time::sleep;
 
 use super::client::Client;
 use super::judge;
-use super::plan::{Dice, FAULTS, Fault, Mood, Plan, client_host, relay_host, server_host};
+use super::names::Names;
+use super::plan::{Dice, FAULTS, Fault, Mood, NameMood, Plan, client_host, relay_host, server_host};
 use super::relay::{Process, server_name};
 use super::server::Server;
 use super::truth::Truth;
@@ -61,6 +63,9 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) network: Network,
     pub(crate) truth: Truth,
+    names: Names,
+    /// Servers that their name has lost.
+    left: RefCell<BTreeSet<(usize, usize)>>,
     pub(crate) servers: Vec<Vec<Rc<Server>>>,
     /// All that there were; the last is the newest.
     pub(crate) relays: RefCell<Vec<Rc<Process>>>,
@@ -83,6 +88,8 @@ impl World {
             seed,
             network,
             truth,
+            names: Names::default(),
+            left: RefCell::default(),
             servers,
             plan,
             relays: RefCell::default(),
@@ -95,8 +102,7 @@ impl World {
         self.network.log(format!("{:?}", self.plan));
         for (exporter, servers) in self.servers.iter().enumerate() {
             servers.iter().for_each(Server::start);
-            let hosts = (0..servers.len()).map(|server| server_host(exporter, server)).collect();
-            self.network.name(&server_name(exporter), hosts);
+            self.set_name(exporter);
         }
         self.set_weather(self.plan.weather);
         self.start_relay();
@@ -141,7 +147,7 @@ impl World {
     }
 
     fn start_relay(&self) {
-        let process = Process::start(&self.plan, &self.network);
+        let process = Process::start(&self.plan, &self.network, &self.names);
         self.relays.borrow_mut().push(process);
     }
 
@@ -151,6 +157,15 @@ impl World {
 
     fn trouble(&self) {
         self.troubles.borrow_mut().push(self.network.elapsed());
+    }
+
+    /// Tells who asks for the servers of an exporter.
+    fn set_name(&self, exporter: usize) {
+        let left = self.left.borrow();
+        let members = (0..self.servers[exporter].len()).filter(|server| !left.contains(&(exporter, *server)));
+        let hosts: Vec<_> = members.map(|server| server_host(exporter, server)).collect();
+        self.network.name(&server_name(exporter), hosts.clone());
+        self.names.set(&server_name(exporter), hosts);
     }
 
     fn set_weather(&self, link: Link) {
@@ -191,6 +206,15 @@ impl World {
             }
             Fault::StartServer(exporter, number) => server(exporter, number).start(),
             Fault::Weather(weather) => self.set_weather(*weather),
+            Fault::Name(exporter, mood) => self.names.set_mood(&server_name(*exporter), *mood),
+            Fault::Leaves(exporter, number) => {
+                self.left.borrow_mut().insert((*exporter, *number));
+                self.set_name(*exporter);
+            }
+            Fault::Joins(exporter, number) => {
+                self.left.borrow_mut().remove(&(*exporter, *number));
+                self.set_name(*exporter);
+            }
             Fault::Restart { deadline, overlap } => {
                 restarts.spawn_local(Rc::clone(self).restart(*deadline, *overlap));
             }
@@ -226,7 +250,10 @@ impl World {
     fn heal(&self) {
         self.network.log("all is well");
         self.set_weather(Link::default());
-        for servers in &self.servers {
+        self.left.borrow_mut().clear();
+        for (exporter, servers) in self.servers.iter().enumerate() {
+            self.names.set_mood(&server_name(exporter), NameMood::Well);
+            self.set_name(exporter);
             for server in servers {
                 server.mood.replace(Mood::Well);
                 self.network.heal(relay_host(), server_host(server.exporter, server.number));
