@@ -12,7 +12,9 @@ use super::plan::NameMood;
 
 /// Clones are the same one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names(Arc<Mutex<BTreeMap<String, (NameMood, Vec<IpAddr>)>>>);
+pub(crate) struct Names(Arc<Mutex<Zone>>);
+
+type Zone = BTreeMap<String, (NameMood, Vec<IpAddr>)>;
 
 impl Names {
     pub(crate) fn set(&self, name: &str, addresses: Vec<IpAddr>) {
