@@ -52,6 +52,8 @@ pub mod stats;
 #[cfg(feature = "io")]
 pub use io::encoding;
 #[cfg(feature = "io")]
+pub use io::listening::ListeningSocket;
+#[cfg(feature = "io")]
 pub use io::resolver::{Resolve, ResolveError, Resolving};
 #[cfg(feature = "simulation")]
 pub use io::simulation;

@@ -296,8 +296,17 @@ pub const REFUSED_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Largest delay between attempts while draining: a drain has seconds, not minutes.
 pub const DRAIN_RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// Time for senders to see GOAWAY and finish their calls before a drain closes their connections.
+/// Time for senders to see that a drain has begun (GOAWAY, `Connection: close`) before connections without a call are closed.
 pub const DRAIN_CONNECTIONS_MAX: Duration = Duration::from_secs(1);
+
+/// How long an idle connection of HTTP/1.1 is left open when a drain begins: a request may be on its way, and is answered.
+pub const DRAIN_IDLE_HTTP1: Duration = Duration::from_millis(500);
+
+/// Time for calls that have begun to end before a drain closes their connections: a large body over a slow network.
+pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
+
+/// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
+pub const ACCEPT_SETTLE: Duration = Duration::from_millis(10);
 
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -14,11 +14,12 @@ use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
 use crate::io::core_thread::{self, CoreThread};
 use crate::io::http::configured_headers;
+use crate::io::listening::ListeningSocket;
 use crate::io::resolver::{Resolve, Resolver, SystemResolver};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
-use crate::io::{affinity, clock, listener};
+use crate::io::{affinity, clock};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
 use crate::queue::Budget;
@@ -42,7 +43,7 @@ impl Relay {
 /// Describes a relay; see [`RelayBuilder::start`].
 #[derive(Debug)]
 pub struct RelayBuilder {
-    receivers: Vec<ReceiverConfig>,
+    receivers: Vec<(ReceiverConfig, Option<ListeningSocket>)>,
     upstreams: Vec<UpstreamConfig>,
     cores: usize,
     held_bytes_max: usize,
@@ -72,7 +73,14 @@ impl RelayBuilder {
     /// Adds a listener.
     #[must_use]
     pub fn receiver(mut self, receiver: ReceiverConfig) -> Self {
-        self.receivers.push(receiver);
+        self.receivers.push((receiver, None));
+        self
+    }
+
+    /// Adds a receiver on a socket that is bound already; what [`ReceiverConfig::listen`] says is not used.
+    #[must_use]
+    pub fn receiver_on(mut self, receiver: ReceiverConfig, socket: ListeningSocket) -> Self {
+        self.receivers.push((receiver, Some(socket)));
         self
     }
 
@@ -135,7 +143,7 @@ impl RelayBuilder {
         let upstreams = make_upstreams(&self.upstreams, cores, self.budget(), &mut resolver)?;
         let linger = self.upstreams.iter().map(|upstream| upstream.linger).min().unwrap_or_default();
         let gather_pause = self.gather_pause.min(linger);
-        let serves_http = self.receivers.iter().any(|receiver| receiver.http.is_some());
+        let serves_http = self.receivers.iter().any(|(receiver, _)| receiver.http.is_some());
         let transcoder = serves_http.then(Transcoder::start).transpose().map_err(StartError::Thread)?;
         let (receivers, listeners) = self.bind(cores)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
@@ -171,9 +179,9 @@ impl RelayBuilder {
         Budget::with_burst(self.held_bytes_max, self.held_bytes_burst_max)
     }
 
-    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<listener::Listener>), StartError> {
+    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<ListeningSocket>), StartError> {
         let mut bound = (Vec::new(), Vec::new());
-        for config in self.receivers {
+        for (config, socket) in self.receivers {
             let routes = routes(&config, &self.upstreams)?;
             let tls = TlsServer::of_receiver(&config).map_err(|error| StartError::Tls {
                 component: format!("receiver {:?}", config.name),
@@ -187,17 +195,46 @@ impl RelayBuilder {
             let answer_headers = config.http.as_ref().map_or(Ok(HeaderMap::new()), configured_headers);
             let answer_headers = answer_headers
                 .map_err(|name| StartError::ResponseHeader { receiver: config.name.clone(), name })?;
-            let (listener, address) = listener::bind(&config.listen).map_err(|error| StartError::Listen {
-                receiver: config.name.clone(),
-                address: config.listen.clone(),
+            let socket = socket.map_or_else(|| listen(&config), Ok)?;
+            let counters = (0..cores).map(|_| Default::default()).collect();
+            bound.0.push(ReceiverShared {
+                config,
+                gate,
+                address: socket.address().clone(),
+                socket: socket.downgrade(),
+                tls,
+                answer_headers,
+                routes,
+                counters,
+            });
+            bound.1.push(socket);
+        }
+        for (receiver, socket) in bound.0.iter().zip(&bound.1) {
+            socket.take_place().map_err(|error| StartError::Listen {
+                receiver: receiver.config.name.clone(),
+                address: receiver.address.clone(),
                 error,
             })?;
-            let counters = (0..cores).map(|_| Default::default()).collect();
-            bound.0.push(ReceiverShared { config, gate, address, tls, answer_headers, routes, counters });
-            bound.1.push(listener);
         }
         Ok(bound)
     }
+}
+
+fn listen(config: &ReceiverConfig) -> Result<ListeningSocket, StartError> {
+    let socket = ListeningSocket::prepare(&config.listen).map_err(|error| StartError::Listen {
+        receiver: config.name.clone(),
+        address: config.listen.clone(),
+        error,
+    })?;
+    if socket.is_shared() {
+        let (name, address) = (&config.name, &config.listen);
+        let shared = match address {
+            ListenAddress::Tcp(_) => "new connections are shared out between both until one of them ends",
+            _ => "it is taken over: new connections come here",
+        };
+        tracing::warn!("receiver {name}: another process listens on {address} already; {shared}");
+    }
+    Ok(socket)
 }
 
 type Upstreams = (Arc<Budget>, Vec<Arc<UpstreamShared>>);
@@ -263,6 +300,13 @@ impl RelayHandle {
     /// The addresses listened on, in the order of the receivers.
     pub fn listening_on(&self) -> Vec<ListenAddress> {
         self.shared.receivers.iter().map(|receiver| receiver.address.clone()).collect()
+    }
+
+    /// The sockets of the receivers, in their order, for a relay of this process that takes over
+    /// ([`RelayBuilder::receiver_on`]): start that one, then drain this one, and no connection is lost. `None` where nobody accepts
+    /// any more.
+    pub fn listeners(&self) -> Vec<Option<ListeningSocket>> {
+        self.shared.receivers.iter().map(|receiver| receiver.socket.upgrade()).collect()
     }
 
     /// Hands in one export request of `signal` as protobuf bytes, for all upstreams of that signal, from any thread. Returns at

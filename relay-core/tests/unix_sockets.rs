@@ -121,16 +121,38 @@ fn a_stale_socket_is_replaced() {
     assert!(!path.exists());
 }
 
-/// A socket that somebody listens on, and a file that is no socket, are errors at the start and are not touched.
+/// Scenario: a second relay starts on the path that a first one listens on, then the first one goes; and one that cannot start.
+/// Guarantee: the path leads to the successor from its start on, the first one's connections are served to their end, its end
+/// leaves the successor's file, and a successor that does not come about harms nobody.
+#[test]
+fn a_path_is_taken_over_in_one_step() {
+    let (dir, collector) = (Dir::new(), Collector::start(Script::ok()));
+    let path = dir.path("otlp.sock");
+    let first = listening(ListenAddress::Unix(path.clone()), &collector).unwrap();
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+    let before = inode();
+    Relay::builder()
+        .receiver(ReceiverConfig::new("unix", ListenAddress::Unix(path.clone())))
+        .receiver(ReceiverConfig::new("bad", ListenAddress::Unix(dir.path("missing/otlp.sock"))))
+        .upstream(upstream(collector.addr()))
+        .start()
+        .unwrap_err();
+    assert_eq!((inode(), std::fs::read_dir(path.parent().unwrap()).unwrap().count()), (before, 1));
+    drop(greet(&path));
+
+    let second = listening(ListenAddress::Unix(path.clone()), &collector).unwrap();
+    assert_ne!(inode(), before);
+    drain(first, SOON);
+    drop(greet(&path));
+    let to = upstream_at(&second);
+    assert_relays(second, to, &collector);
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+}
+
+/// A file that is no socket, and an abstract name that is taken, are errors at the start and are not touched.
 #[test]
 fn what_is_not_stale_is_left_alone() {
     let (dir, collector) = (Dir::new(), Collector::start(Script::ok()));
-    let path = dir.path("otlp.sock");
-    let relay = listening(ListenAddress::Unix(path.clone()), &collector).unwrap();
-    let error = listening(ListenAddress::Unix(path.clone()), &collector).unwrap_err().to_string();
-    assert!(error.contains("otlp.sock: another process listens on it"), "{error}");
-    drop(greet(&path));
-
     let file = dir.path("file");
     std::fs::write(&file, "precious").unwrap();
     let error = listening(ListenAddress::Unix(file.clone()), &collector).unwrap_err().to_string();
@@ -144,7 +166,6 @@ fn what_is_not_stale_is_left_alone() {
 
     let long = ListenAddress::Unix(dir.path(&"long".repeat(50)));
     assert!(matches!(listening(long, &collector), Err(StartError::Listen { .. })));
-    drain(relay, SOON);
 }
 
 /// A file that another process has put in the place of ours is not removed.

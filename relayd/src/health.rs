@@ -1,24 +1,20 @@
 //! Whether relayd is alive, and what probes are told about it (Collector, healthcheckextension). Must never say
 //! "available" when a core is dead or the drain has begun.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
-use relay_core::config::ListenAddress;
-use relay_core::{RelayHandle, StatsReader};
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::generations::{Generation, Generations};
 use crate::http::Answer;
 
-/// A running relay, from its start to its drain. Lives on the control thread.
+/// The relays of this process, from the first start to the last drain. Lives on the control thread.
 #[derive(Debug)]
 pub(crate) struct Life {
-    // None from the beginning of the drain.
-    relay: RefCell<Option<RelayHandle>>,
-    stats: StatsReader,
-    listening_on: Vec<ListenAddress>,
+    generations: RefCell<Generations>,
     died: Notify,
     said_dead: Cell<bool>,
     started: Instant,
@@ -26,12 +22,13 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// The life of `relay`, from now.
-    pub(crate) fn new(relay: RelayHandle) -> Self {
+    /// The life of the relay `first`, from now.
+    pub(crate) fn new(first: Generation) -> Self {
+        let mut generations = Generations::default();
+        // There was none before it.
+        drop(generations.replace(Some(first)));
         Self {
-            stats: relay.stats_reader(),
-            listening_on: relay.listening_on(),
-            relay: RefCell::new(Some(relay)),
+            generations: RefCell::new(generations),
             died: Notify::new(),
             said_dead: Cell::new(false),
             started: clock::now(),
@@ -39,9 +36,11 @@ impl Life {
         }
     }
 
-    /// Whether it receives and all of its cores are alive. A probe that finds a dead core ends the run.
+    /// Whether it receives and all cores that do are alive. A probe that finds a dead core ends the run.
     pub(crate) fn is_healthy(&self) -> bool {
-        let Some(alive) = self.relay.borrow().as_ref().map(RelayHandle::is_healthy) else { return false };
+        let Some(alive) = self.generations.borrow().current().map(Generation::is_healthy) else {
+            return false;
+        };
         if !alive && !self.said_dead.replace(true) {
             self.died.notify_one();
         }
@@ -53,19 +52,9 @@ impl Life {
         self.died.notified().await;
     }
 
-    /// Gives the relay out to be drained; `None` if that was done before.
-    pub(crate) fn begin_drain(&self) -> Option<RelayHandle> {
-        self.relay.borrow_mut().take()
-    }
-
-    /// Reads the relay's counters, also while it drains.
-    pub(crate) fn stats(&self) -> &StatsReader {
-        &self.stats
-    }
-
-    /// The addresses received on.
-    pub(crate) fn listening_on(&self) -> &[ListenAddress] {
-        &self.listening_on
+    /// All relays; not to be held over an await.
+    pub(crate) fn generations(&self) -> RefMut<'_, Generations> {
+        self.generations.borrow_mut()
     }
 
     /// Time since the start.

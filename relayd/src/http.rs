@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::limits::{HTTP_ACCEPT_PAUSE, HTTP_BUFFER_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEADER_TIMEOUT};
 
@@ -26,9 +27,13 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Serves `listener` until the runtime ends. `answer` gets the path; `None` means 404. Needs a LocalSet.
-pub(crate) fn serve(listener: TcpListener, answer: impl Fn(&str) -> Option<Answer> + 'static) {
-    tokio::task::spawn_local(accept(listener, Rc::new(answer)));
+/// Serves `listener` until the task is aborted; open connections then go on. `answer` gets the path; `None` means 404. Needs a
+/// LocalSet.
+pub(crate) fn serve(
+    listener: TcpListener,
+    answer: impl Fn(&str) -> Option<Answer> + 'static,
+) -> JoinHandle<()> {
+    tokio::task::spawn_local(accept(listener, Rc::new(answer)))
 }
 
 type Pages = Rc<dyn Fn(&str) -> Option<Answer>>;

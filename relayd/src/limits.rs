@@ -9,6 +9,17 @@ pub(crate) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 /// How often the control thread looks whether all cores are alive; health probes look too. The only tick there is.
 pub(crate) const CORE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often the files of the configuration are looked at: kubelet takes a minute to bring a changed ConfigMap, so seconds are soon.
+/// A change is taken at the second look that sees it.
+pub(crate) const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Relays that may drain at one moment because their configuration was replaced; a further reload waits for one of them. Each holds
+/// up to a byte budget of its own.
+pub(crate) const RELAYS_LEAVING_MAX: usize = 2;
+
+/// Exporters of former configurations whose counts are remembered by name; those of more are added up in one row.
+pub(crate) const PAST_UPSTREAMS_MAX: usize = 256;
+
 /// What stands for "no time limit" where an upstream call needs one (`timeout: 0`).
 pub(crate) const CALL_TIMEOUT_NONE: Duration = Duration::from_secs(365 * 24 * 3600);
 

@@ -1,4 +1,4 @@
-//! Addresses of listeners: from `host:port` to what is bound. Must never accept.
+//! Addresses of listeners: from `host:port` to what can be bound. Must never bind it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -18,16 +18,6 @@ pub(crate) fn resolve(endpoint: &HostPort) -> io::Result<SocketAddr> {
     let addresses: Vec<SocketAddr> = (endpoint.host.as_str(), endpoint.port).to_socket_addrs()?.collect();
     let first = addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first());
     first.copied().ok_or_else(|| io::Error::other("the name has no address"))
-}
-
-/// Binds a listener for the control thread's runtime.
-///
-/// # Errors
-/// The name has no address, or the address is taken or not of this host.
-pub(crate) fn bind(endpoint: &HostPort) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(resolve(endpoint)?)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 /// All addresses of this host: `[::]`, which takes IPv4 too (Linux, `net.ipv6.bindv6only`), if there is IPv6.

@@ -7,6 +7,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogLevel, Logs};
 use crate::outlet::Outlet;
@@ -36,24 +37,39 @@ impl MakeWriter<'_> for LogWriter {
     }
 }
 
+/// By which the level can be set while the process runs.
+pub(crate) type LevelHandle = reload::Handle<Targets, Registry>;
+
 /// Sends the log of the process to `outlet`. `library` is the least severe level that the relaying itself logs at.
 ///
 /// # Errors
 /// The process has a log already.
-pub(crate) fn start(logs: Logs, library: LogLevel, outlet: Outlet) -> Result<(), TryInitError> {
-    // What the libraries below say is of use to their authors only, unless it is a warning.
-    let targets = Targets::new()
-        .with_target("relayd", level(logs.level))
-        .with_target("relay_core", level(library))
-        .with_default(Level::WARN.min(level(logs.level)));
+pub(crate) fn start(logs: Logs, library: LogLevel, outlet: Outlet) -> Result<LevelHandle, TryInitError> {
+    let (targets, handle) = reload::Layer::new(targets(logs.level, library));
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_writer(LogWriter(outlet));
     if logs.json {
         let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
-        tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()
+        tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
     } else {
         let layer = layer.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-        tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()
+        tracing_subscriber::registry().with(layer.with_filter(targets)).try_init()?;
     }
+    Ok(handle)
+}
+
+/// From now on lines below `level` are left out.
+pub(crate) fn set_level(handle: &LevelHandle, level: LogLevel) {
+    if let Err(error) = handle.reload(targets(level, level)) {
+        tracing::warn!(%error, "cannot set the level of the log");
+    }
+}
+
+fn targets(own: LogLevel, library: LogLevel) -> Targets {
+    // What the libraries below say is of use to their authors only, unless it is a warning.
+    Targets::new()
+        .with_target("relayd", level(own))
+        .with_target("relay_core", level(library))
+        .with_default(Level::WARN.min(level(own)))
 }
 
 fn level(level: LogLevel) -> Level {

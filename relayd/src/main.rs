@@ -5,21 +5,26 @@
 pub mod cli;
 pub mod config;
 
+mod activation;
 mod assembly;
 mod clock;
 mod debug;
 mod debug_text;
+mod generations;
 mod health;
 mod http;
 mod limits;
 mod listen;
 mod logging;
 mod metrics;
+mod notify;
 mod outlet;
 mod picture;
 mod plan;
 mod printer;
+mod probes;
 mod process;
+mod reload;
 mod report;
 mod run;
 mod samples;
@@ -27,12 +32,14 @@ mod send;
 mod signals;
 mod summary;
 mod text;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cli::{Cli, Command};
-use config::{Config, Notice, Severity, System};
+use config::{Config, Severity};
+use watch::Sources;
 
 // Threads of their own heaps, and memory that goes back: what is freed on another core than it was allocated on is the
 // rule here, because batches are stolen.
@@ -56,12 +63,19 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<ExitCode, String> {
-    let (config, notices) = load(cli)?;
+    // While there is one thread.
+    let inherited = activation::from_environment()?;
+    let sources = sources(cli);
+    let (loaded, watch) = sources.load();
+    let (config, notices) = loaded?;
     let flags = cli.warnings().into_iter().map(|warning| (true, warning));
     let notices =
         notices.into_iter().map(|notice| (notice.severity == Severity::Warning, notice.to_string()));
     run::run(run::Options {
         config,
+        sources,
+        watch,
+        inherited,
         notices: flags.chain(notices).collect(),
         shutdown_deadline: cli.shutdown_timeout.unwrap_or(limits::SHUTDOWN_DEADLINE),
     })
@@ -71,7 +85,7 @@ fn validate(cli: &Cli) -> Result<ExitCode, String> {
     for warning in cli.warnings() {
         say(&format!("warning: {warning}"));
     }
-    let (config, notices) = load(cli)?;
+    let (config, notices) = sources(cli).load().0?;
     for notice in notices {
         let level = if notice.severity == Severity::Warning { "warning" } else { "info" };
         say(&format!("{level}: {notice}"));
@@ -80,13 +94,10 @@ fn validate(cli: &Cli) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration that the command line names.
-fn load(cli: &Cli) -> Result<(Config, Vec<Notice>), String> {
-    let (uris, sets) = (cli.config_uris(), cli.sets());
-    if uris.is_empty() && sets.is_empty() {
-        return Ok((Config::embedded_default(cli.listen.clone()), Vec::new()));
-    }
-    config::load(&uris, &sets, &System).map_err(|error| error.to_string())
+/// Where the configuration is that the command line names.
+fn sources(cli: &Cli) -> Sources {
+    let default = Config::embedded_default(cli.listen.clone());
+    Sources { uris: cli.config_uris(), sets: cli.sets(), default }
 }
 
 /// A line on standard error. Nobody can be told if even that cannot be written.

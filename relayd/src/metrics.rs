@@ -2,7 +2,6 @@
 //! telemetry"). Made only when scraped. Must never keep a counter of its own: the relay has them all.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use hyper::StatusCode;
 use prometheus::proto::LabelPair;
@@ -19,17 +18,16 @@ use crate::plan::About;
 use crate::process;
 
 mod page;
+mod reloads;
 mod tls;
 
 use page::{Page, Unit, labels};
+pub(crate) use reloads::Reloads;
 
-/// Where a scrape's answer comes from.
+/// What each upstream of a scrape stands for.
 #[derive(Debug)]
-pub(crate) struct Source {
-    /// What each upstream stands for.
+struct Source {
     about: Vec<About>,
-    settings: Metrics,
-    life: Rc<Life>,
 }
 
 /// What the Collector calls the items of a signal in the names of metrics.
@@ -42,45 +40,42 @@ fn unit_of(signal: Signal) -> &'static str {
     }
 }
 
+/// The answer to a scrape.
+pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answer {
+    let mut page = Page { settings, families: Vec::new() };
+    let (about, stats) = life.generations().totals();
+    let source = Source { about };
+    let served = |signal: &Signal| stats.upstreams.iter().any(|upstream| upstream.signal == *signal);
+    let signals: Vec<Signal> = Signal::ALL.into_iter().filter(served).collect();
+    let embedded = |receiver: &&ReceiverStats| receiver.transport == Transport::Submit;
+    let listening: Vec<&ReceiverStats> =
+        stats.receivers.iter().filter(|receiver| !embedded(receiver)).collect();
+    receivers(&mut page, &listening, &signals);
+    for signal in signals {
+        source.items(&mut page, &stats.upstreams, signal);
+    }
+    source.exporters(&mut page, &stats.upstreams);
+    tls::receivers(&mut page, &listening);
+    tls::upstreams(&mut page, &source.about, &stats.upstreams);
+    if source.about.iter().any(|about| about.unopened) {
+        source.unopened(&mut page, &stats.upstreams, &listening);
+    }
+    source.batching(&mut page, &stats.upstreams);
+    relay(&mut page, &stats);
+    reloads::add(&mut page, reloads, life.generations().leaving());
+    process_metrics(&mut page, life.uptime().as_secs_f64());
+    let mut body = Vec::new();
+    match TextEncoder::new().encode(&page.families, &mut body) {
+        Ok(()) => Answer { status: StatusCode::OK, content_type: TEXT_FORMAT, body },
+        Err(error) => Answer {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            content_type: "text/plain; charset=utf-8",
+            body: format!("{error}\n").into_bytes(),
+        },
+    }
+}
+
 impl Source {
-    /// A source for the relay behind `life`, whose upstreams stand for `about`.
-    pub(crate) fn new(about: Vec<About>, settings: &Metrics, life: &Rc<Life>) -> Self {
-        Self { about, settings: settings.clone(), life: Rc::clone(life) }
-    }
-
-    /// The answer to a scrape.
-    pub(crate) fn answer(&self) -> Answer {
-        let mut page = Page { settings: &self.settings, families: Vec::new() };
-        let stats = self.life.stats().stats();
-        let served = |signal: &Signal| stats.upstreams.iter().any(|upstream| upstream.signal == *signal);
-        let signals: Vec<Signal> = Signal::ALL.into_iter().filter(served).collect();
-        let embedded = |receiver: &&ReceiverStats| receiver.transport == Transport::Submit;
-        let listening: Vec<&ReceiverStats> =
-            stats.receivers.iter().filter(|receiver| !embedded(receiver)).collect();
-        receivers(&mut page, &listening, &signals);
-        for signal in signals {
-            self.items(&mut page, &stats.upstreams, signal);
-        }
-        self.exporters(&mut page, &stats.upstreams);
-        tls::receivers(&mut page, &listening);
-        tls::upstreams(&mut page, &self.about, &stats.upstreams);
-        if self.about.iter().any(|about| about.unopened) {
-            self.unopened(&mut page, &stats.upstreams, &listening);
-        }
-        self.batching(&mut page, &stats.upstreams);
-        relay(&mut page, &stats);
-        process_metrics(&mut page, self.life.uptime().as_secs_f64());
-        let mut body = Vec::new();
-        match TextEncoder::new().encode(&page.families, &mut body) {
-            Ok(()) => Answer { status: StatusCode::OK, content_type: TEXT_FORMAT, body },
-            Err(error) => Answer {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                content_type: "text/plain; charset=utf-8",
-                body: format!("{error}\n").into_bytes(),
-            },
-        }
-    }
-
     /// An exporter of several pipelines has several upstreams; its metrics are their sums.
     fn sums<'a, 'u, K: Ord>(
         &'a self,

@@ -8,6 +8,7 @@ use relay_core::batch::{DropReason, LedgerCounts};
 use relay_core::otlp::Signal;
 use relay_core::stats::{SignalStats, Stats, UpstreamStats};
 
+use crate::generations::Ended;
 use crate::plan::Plan;
 
 /// Which receivers feed which upstreams, to check the one against the other.
@@ -26,7 +27,7 @@ pub(crate) struct Report {
     pub(crate) line: String,
     /// False means that items were lost without a count, or counted twice.
     pub(crate) adds_up: bool,
-    /// Items that no upstream took before the end.
+    /// Items that no upstream took before the end, or that a core held that died.
     pub(crate) given_up: u64,
 }
 
@@ -55,7 +56,7 @@ impl Books {
 
     /// Checks final stats, in which nothing is held, and says them in one line.
     pub(crate) fn close(&self, stats: &Stats, elapsed: Duration) -> Report {
-        let mut line = format!("shutdown complete in {:.1}s: ", elapsed.as_secs_f64());
+        let mut line = beginning(elapsed);
         write_received(&mut line, stats);
         let mut adds_up = true;
         for (index, upstream) in stats.upstreams.iter().enumerate() {
@@ -70,8 +71,10 @@ impl Books {
             }
         }
         let given_up = |upstream: &UpstreamStats| {
-            let reason = DropReason::ShutdownDeadline;
-            upstream.items.dropped_for(reason) + upstream.unopened.dropped_for(reason)
+            let reasons = [DropReason::ShutdownDeadline, DropReason::Aborted].into_iter();
+            reasons
+                .map(|reason| upstream.items.dropped_for(reason) + upstream.unopened.dropped_for(reason))
+                .sum::<u64>()
         };
         Report { line, adds_up, given_up: stats.upstreams.iter().map(given_up).sum() }
     }
@@ -91,6 +94,24 @@ impl Books {
         }
         answered == offered && unopened == unopened_offered
     }
+}
+
+/// The last line where the configuration was replaced at times: the stats of all relays, each of which was checked at its own end.
+pub(crate) fn sum(stats: &Stats, ended: &Ended, elapsed: Duration) -> Report {
+    let mut line = beginning(elapsed);
+    write_received(&mut line, stats);
+    stats.upstreams.iter().for_each(|upstream| write_upstream(&mut line, upstream));
+    let Ended { relays, wrong, given_up } = *ended;
+    // Writing to a String cannot fail.
+    write!(line, "; of {relays} configurations").ok();
+    if wrong > 0 {
+        write!(line, ", of which {wrong} do NOT add up").ok();
+    }
+    Report { line, adds_up: wrong == 0, given_up }
+}
+
+fn beginning(elapsed: Duration) -> String {
+    format!("shutdown complete in {:.1}s: ", elapsed.as_secs_f64())
 }
 
 /// What was received of each signal that anything was received of; traces in any case.

@@ -1,37 +1,56 @@
 //! A run of the daemon from a loaded configuration to the exit: build, start, serve probes, wait, drain, report.
 //! Must never touch a span: the cores do.
 
-use std::net::TcpListener;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_core::config::BatchSink;
-use relay_core::{Relay, RelayHandle};
+use relay_core::config::{BatchSink, ListenAddress};
 use tokio::task::LocalSet;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 
+use crate::activation::Inherited;
 use crate::config::{Config, Exporter, ExporterKind, HttpUrl, LogLevel};
 use crate::debug::DebugSink;
+use crate::generations::Generation;
 use crate::health::Life;
 use crate::limits::{CORE_CHECK_INTERVAL, OUTLET_FLUSH_MAX};
+use crate::logging::LevelHandle;
+use crate::metrics::Reloads;
 use crate::outlet::Outlet;
-use crate::plan::{About, Plan};
+use crate::plan::Plan;
 use crate::printer::{Printer, PrinterSink};
-use crate::report::{Books, Report};
+use crate::probes::Probes;
+use crate::reload::{Control, Departures};
+use crate::report::{self, Report};
 use crate::signals::{Ask, Signals};
-use crate::{clock, health, http, listen, logging, metrics, plan};
+use crate::watch::{Sources, Watch};
+use crate::{clock, logging, notify, plan};
 
 /// What a run starts from.
 #[derive(Debug)]
 pub(crate) struct Options {
     /// What to run.
     pub(crate) config: Config,
+    /// Where that comes from, to be read again.
+    pub(crate) sources: Sources,
+    /// The files of that.
+    pub(crate) watch: Watch,
     /// Remarks about the configuration, to be logged first: whether it is a warning, and the text.
     pub(crate) notices: Vec<(bool, String)>,
     /// Time for the drain.
     pub(crate) shutdown_deadline: Duration,
+    /// Listeners that the process was started with.
+    pub(crate) inherited: Inherited,
+}
+
+/// What a run has, besides, when it begins to serve.
+struct Outputs {
+    level: LevelHandle,
+    printer_sink: Arc<PrinterSink>,
+    printer: Option<Printer>,
+    stderr: Outlet,
 }
 
 /// Runs until a signal ends it.
@@ -48,21 +67,21 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
 
 /// True if nothing went wrong after the start.
 fn prepare_and_serve(options: Options, stderr: &Outlet) -> Result<bool, String> {
-    let Options { config, notices, shutdown_deadline } = options;
-    plan::check(&config).map_err(|errors| errors.join("\n"))?;
+    let config = &options.config;
+    plan::check(config).map_err(|errors| errors.join("\n"))?;
     let prints = config.exporters.iter().any(|exporter| exporter.kind == ExporterKind::Printer);
     // Beside the traces on a terminal only what needs somebody.
     let library = if prints { LogLevel::Warn } else { config.logs.level };
-    logging::start(config.logs, library, stderr.clone()).map_err(|error| error.to_string())?;
+    let level = logging::start(config.logs, library, stderr.clone()).map_err(|error| error.to_string())?;
     if config.logs.level == LogLevel::Debug && LevelFilter::DEBUG > STATIC_MAX_LEVEL {
         tracing::warn!("service.telemetry.logs.level: debug lines are not in this build; level is info");
     }
-    for (warning, text) in notices {
-        if warning { tracing::warn!("{text}") } else { tracing::info!("{text}") }
+    for (warning, text) in &options.notices {
+        say_notice(*warning, text);
     }
     let (printer_sink, printer) = Printer::new();
     let printer_sink = Arc::new(printer_sink);
-    let plan = plan::make(&config, |exporter| sink(exporter, &printer_sink, stderr))
+    let plan = plan::make(config, |exporter| sink(exporter, &printer_sink, stderr))
         .map_err(|errors| errors.join("\n"))?;
     for notice in &plan.notices {
         tracing::warn!("{notice}");
@@ -70,10 +89,17 @@ fn prepare_and_serve(options: Options, stderr: &Outlet) -> Result<bool, String> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the control runtime: {error}"))?;
     let printer = prints.then_some(printer);
-    LocalSet::new().block_on(&runtime, serve(config, plan, printer, (shutdown_deadline, stderr)))
+    let outputs = Outputs { level, printer_sink, printer, stderr: stderr.clone() };
+    LocalSet::new().block_on(&runtime, serve(options, plan, outputs))
 }
 
-fn sink(exporter: &Exporter, printer: &Arc<PrinterSink>, stderr: &Outlet) -> Arc<dyn BatchSink> {
+/// Logs a remark about the configuration.
+pub(crate) fn say_notice(warning: bool, text: &str) {
+    if warning { tracing::warn!("{text}") } else { tracing::info!("{text}") }
+}
+
+/// What stands behind an exporter that is no upstream.
+pub(crate) fn sink(exporter: &Exporter, printer: &Arc<PrinterSink>, stderr: &Outlet) -> Arc<dyn BatchSink> {
     match &exporter.kind {
         ExporterKind::Debug(debug) => Arc::new(DebugSink::new(&exporter.id, debug, stderr.clone())),
         ExporterKind::Otlp(_) | ExporterKind::OtlpHttp(_) | ExporterKind::Printer => {
@@ -82,32 +108,47 @@ fn sink(exporter: &Exporter, printer: &Arc<PrinterSink>, stderr: &Outlet) -> Arc
     }
 }
 
-async fn serve(
-    config: Config,
-    plan: Plan,
-    printer: Option<Printer>,
-    (shutdown_deadline, stderr): (Duration, &Outlet),
-) -> Result<bool, String> {
+async fn serve(options: Options, plan: Plan, outputs: Outputs) -> Result<bool, String> {
+    let Options { config, sources, watch, shutdown_deadline, inherited, .. } = options;
+    let Outputs { level, printer_sink, printer, stderr } = outputs;
     // Before anything is held: a signal that comes early must not kill.
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
-    let books = Books::new(&plan);
-    let about = plan.about.clone();
+    let mut probes = Probes::default();
     // Receivers start last: nobody is received before probes can say so.
-    let probes = bind_probes(&config)?;
-    let relay = start_relay(plan)?;
-    announce(&config, &relay, printer.is_some());
-    let life = Rc::new(Life::new(relay));
-    serve_probes(&config, probes, &life, about);
+    let sockets = probes.bind(&config)?;
+    let relay = Generation::start(plan, None, &inherited)?;
+    let listening_on = relay.listening_on();
+    if printer.is_none() {
+        announce(&config, &listening_on);
+    }
+    let (life, reloads) = (Rc::new(Life::new(relay)), Rc::new(Reloads::new()));
+    probes.serve(&config, sockets, &life, &reloads);
+    notify::ready();
     let printing = match printer {
         Some(printer) => {
             let spoken = ports(&config).map(|(_, spoken)| spoken);
-            let listening_on: Vec<_> = life.listening_on().iter().cloned().zip(spoken).collect();
+            let listening_on: Vec<_> = listening_on.into_iter().zip(spoken).collect();
             Some(printer.start(&listening_on).map_err(|error| error.to_string())?)
         }
         None => None,
     };
-    let died = wait_for_the_end(&mut signals, &life).await;
-    let report = drain(&mut signals, &life, &books, shutdown_deadline).await;
+    let mut control = Control {
+        sources,
+        watch,
+        config,
+        life: Rc::clone(&life),
+        probes,
+        reloads,
+        inherited,
+        level,
+        printer_sink,
+        stderr: stderr.clone(),
+        drain_deadline: shutdown_deadline,
+        departures: Departures::default(),
+    };
+    let died = wait_for_the_end(&mut signals, &life, &mut control).await;
+    notify::stopping();
+    let report = drain(&mut signals, &mut control).await;
     // A flood of text (the debug exporter's) must not crowd out the last line.
     stderr.flush(OUTLET_FLUSH_MAX);
     let clean = say_report(report, &life);
@@ -115,41 +156,6 @@ async fn serve(
         printing.finish().await;
     }
     Ok(clean && !died)
-}
-
-fn start_relay(plan: Plan) -> Result<RelayHandle, String> {
-    let mut builder = Relay::builder();
-    if let Some(bytes) = plan.held_bytes_max {
-        builder = builder.held_bytes_max(bytes);
-    }
-    if let Some(pause) = plan.gather_pause {
-        builder = builder.gather_pause(pause);
-    }
-    for upstream in plan.upstreams {
-        builder = builder.upstream(upstream);
-    }
-    for receiver in plan.receivers {
-        builder = builder.receiver(receiver);
-    }
-    builder.start().map_err(|error| error.to_string())
-}
-
-/// The bound listeners of health and metrics.
-struct Probes {
-    health: Option<TcpListener>,
-    metrics: Option<TcpListener>,
-}
-
-fn bind_probes(config: &Config) -> Result<Probes, String> {
-    let health = config.health_check.as_ref().map(|check| {
-        listen::bind(&check.endpoint)
-            .map_err(|error| format!("health_check cannot listen on {}: {error}", check.endpoint))
-    });
-    let metrics = config.metrics.as_ref().map(|metrics| {
-        listen::bind(&metrics.endpoint)
-            .map_err(|error| format!("metrics cannot be served on {}: {error}", metrics.endpoint))
-    });
-    Ok(Probes { health: health.transpose()?, metrics: metrics.transpose()? })
 }
 
 /// The ports of all receivers, in relay-core's order: whose each is, and what is spoken there.
@@ -167,11 +173,9 @@ fn ports(config: &Config) -> impl Iterator<Item = (&str, &'static str)> {
     })
 }
 
-fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
-    if quiet {
-        return;
-    }
-    for ((id, spoken), address) in ports(config).zip(relay.listening_on()) {
+/// Says where `config` receives and sends.
+pub(crate) fn announce(config: &Config, listening_on: &[ListenAddress]) {
+    for ((id, spoken), address) in ports(config).zip(listening_on) {
         tracing::info!("receiver {id} listening on {address} ({spoken})");
     }
     for exporter in &config.exporters {
@@ -190,27 +194,8 @@ fn announce(config: &Config, relay: &RelayHandle, quiet: bool) {
     }
 }
 
-fn serve_probes(config: &Config, probes: Probes, life: &Rc<Life>, about: Vec<About>) {
-    if let (Some(listener), Some(check)) = (probes.health, &config.health_check) {
-        let (life, path) = (Rc::clone(life), check.path.clone());
-        announce_probe("health_check", &listener, &path);
-        http::serve(listener, move |asked| (asked == path).then(|| health::answer(&life)));
-    }
-    if let (Some(listener), Some(settings)) = (probes.metrics, &config.metrics) {
-        announce_probe("metrics", &listener, "/metrics");
-        let source = metrics::Source::new(about, settings, life);
-        http::serve(listener, move |asked| (asked == "/metrics").then(|| source.answer()));
-    }
-}
-
-fn announce_probe(what: &str, listener: &TcpListener, path: &str) {
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!("{what} listening on {address}{path}");
-    }
-}
-
 /// Resolves when the run is to end; true if because a core has died.
-async fn wait_for_the_end(signals: &mut Signals, life: &Life) -> bool {
+async fn wait_for_the_end(signals: &mut Signals, life: &Life, control: &mut Control) -> bool {
     loop {
         tokio::select! {
             ask = signals.next() => match ask {
@@ -218,10 +203,9 @@ async fn wait_for_the_end(signals: &mut Signals, life: &Life) -> bool {
                     tracing::info!("{signal} received; draining");
                     return false;
                 }
-                Ask::Reload => tracing::warn!(
-                    "SIGHUP received: reloading is not in this version; restart relayd to change its configuration"
-                ),
+                Ask::Reload => control.want(),
             },
+            () = control.changed() => {}
             () = life.noticed_death() => {}
             () = tokio::time::sleep(CORE_CHECK_INTERVAL) => {}
         }
@@ -229,29 +213,35 @@ async fn wait_for_the_end(signals: &mut Signals, life: &Life) -> bool {
             tracing::error!("a core has died, and what it held with it; ending");
             return true;
         }
+        control.reload();
     }
 }
 
 /// Drains; `None` if nobody waited for the end.
-async fn drain(signals: &mut Signals, life: &Life, books: &Books, deadline: Duration) -> Option<Report> {
-    let (relay, began) = (life.begin_drain()?, clock::now());
-    let drained = relay.drain(deadline);
+async fn drain(signals: &mut Signals, control: &mut Control) -> Option<Report> {
+    let (life, began) = (Rc::clone(&control.life), clock::now());
+    let drained = control.drain_all();
     tokio::pin!(drained);
     loop {
         tokio::select! {
-            stats = &mut drained => {
+            report = &mut drained => {
+                let generations = life.generations();
+                if generations.ended().relays == 1 {
+                    return report;
+                }
                 let elapsed = clock::now().saturating_duration_since(began);
-                return Some(books.close(&stats, elapsed));
+                return Some(report::sum(&generations.totals().1, generations.ended(), elapsed));
             }
             ask = signals.next() => if matches!(ask, Ask::End(_)) { return None },
         }
     }
 }
 
-/// The last line of the log. False if the books do not add up, or are not closed.
+/// The last line of the log. False if anything was lost, or the books do not add up, or are not closed.
 fn say_report(report: Option<Report>, life: &Life) -> bool {
     let Some(report) = report else {
-        let held: u64 = life.stats().stats().upstreams.iter().map(|upstream| upstream.items.held()).sum();
+        let (_, stats) = life.generations().totals();
+        let held: u64 = stats.upstreams.iter().map(|upstream| upstream.items.held()).sum();
         tracing::error!("shutdown cut short by a second signal: {held} spans were held and are lost");
         return false;
     };
@@ -262,5 +252,5 @@ fn say_report(report: Option<Report>, life: &Life) -> bool {
     } else {
         tracing::info!("{}", report.line);
     }
-    report.adds_up
+    report.adds_up && report.given_up == 0
 }

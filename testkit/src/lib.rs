@@ -16,11 +16,12 @@
 //! | [`collector`] | a scripted OTLP/gRPC collector of all signals |
 //! | [`http_upstream`] | a scripted HTTP/1.1 server by hand |
 //! | [`conformance`] | the OTLP specification as a suite against a running system |
+//! | [`dns`] | a scripted DNS server |
 //! | [`rpc_status`] | `google.rpc.Status` with `RetryInfo` |
 //! | [`sender`] | an OTLP/gRPC client that behaves |
 //! | [`raw`] | an OTLP/gRPC client that need not behave, on h2 |
 //! | [`proxy`] | a TCP proxy that cuts, stalls and refuses |
-//! | [`tools`] | the subcommands of the `testkit` program: replay, load, sink, tcp-relay, compare |
+//! | [`tools`] | the subcommands of the `testkit` program: replay, load, sink, tcp-relay, dns, compare |
 
 #![allow(
     clippy::unwrap_used,
@@ -43,6 +44,7 @@
 pub mod alloc;
 pub mod collector;
 pub mod conformance;
+pub mod dns;
 pub mod generate;
 pub mod http_upstream;
 mod listener;

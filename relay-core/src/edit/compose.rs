@@ -1,9 +1,9 @@
-//! Puts requests together out of slices of one source, each within a limit. Knows sizes and nesting; decides
+//! Puts requests together out of slices of one source: one after the other, each within a limit, or several side by side. Knows sizes and nesting; decides
 //! nothing about what belongs together, and reads no source byte.
 
 use std::ops::Range;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::SplitLimit;
 use crate::limits::SPLIT_REQUESTS_MAX;
@@ -121,17 +121,7 @@ impl Composer {
 
     /// Ends the messages being filled but for the outermost `depth`.
     pub(super) fn close_to(&mut self, depth: usize) {
-        while self.draft.open.len() > depth
-            && let Some(open) = self.draft.open.pop()
-        {
-            let start = self.new.len();
-            append_varint(&mut self.new, u64::from(open.field << 3 | 2));
-            append_varint(&mut self.new, open.body_bytes as u64);
-            if let Some(head) = self.draft.pieces.get_mut(open.head) {
-                *head = Piece::New(start..self.new.len());
-            }
-            self.draft.add(field_bytes(open.body_bytes));
-        }
+        self.draft.close_to(depth, &mut self.new);
     }
 
     /// Ends the output being filled.
@@ -145,32 +135,87 @@ impl Composer {
 
     /// Copies a header's many small pieces into one of the composer's own.
     pub(super) fn join(&mut self, source: &SegmentIndex<'_>, header: &mut Header) {
-        let mut joined = Segments::new();
-        for piece in header.pieces.drain(..) {
-            if let Piece::Source(range) = piece {
-                source.slice_into(range, &mut joined);
-            }
-        }
-        let start = self.new.len();
-        joined.iter().for_each(|piece| self.new.extend_from_slice(piece));
-        header.pieces.push(Piece::New(start..self.new.len()));
+        header.join(source, &mut self.new);
     }
 
     /// The outputs in order, as slices of `source`.
     pub(super) fn finish(mut self, source: &SegmentIndex<'_>) -> Vec<FramedRequest> {
         self.flush();
         let (new, signal) = (self.new.freeze(), self.signal);
-        let compose = |draft: Draft| {
-            let mut segments = Segments::new();
-            for piece in draft.pieces {
-                match piece {
-                    Piece::Source(range) => source.slice_into(range, &mut segments),
-                    Piece::New(range) => segments.push(new.slice(range)),
+        self.done.into_iter().map(|draft| draft.compose(signal, source, &new)).collect()
+    }
+}
+
+/// Puts several requests together side by side, out of the units of one source in its order.
+#[derive(Debug)]
+pub(super) struct Sorter {
+    signal: Signal,
+    /// As [`Composer`]'s, for all outputs together: a header that had to be joined is copied once.
+    new: BytesMut,
+    drafts: Vec<Draft>,
+    /// For each depth, the outputs in which a message is not complete there.
+    open: Vec<Vec<usize>>,
+}
+
+impl Sorter {
+    /// With `outputs` empty outputs.
+    pub(super) fn new(signal: Signal, outputs: usize) -> Self {
+        let drafts = (0..outputs).map(|_| Draft::default()).collect();
+        Self { signal, new: BytesMut::new(), drafts, open: Vec::new() }
+    }
+
+    /// Adds `unit` to the output of this number. `around`: the headers around it, from the outside in.
+    pub(super) fn place(&mut self, output: usize, around: &[Header], unit: &Unit) {
+        if let Some(draft) = self.drafts.get_mut(output) {
+            self.open.resize_with(self.open.len().max(around.len()), Vec::new);
+            let begun = self.open.iter_mut().take(around.len()).skip(draft.open.len());
+            begun.for_each(|outputs| outputs.push(output));
+            draft.append(around, unit);
+        }
+    }
+
+    /// Ends the messages being filled but for the outermost `depth`, in all outputs.
+    pub(super) fn close_to(&mut self, depth: usize) {
+        for (depth, outputs) in self.open.iter_mut().enumerate().skip(depth).rev() {
+            for output in outputs.drain(..) {
+                if let Some(draft) = self.drafts.get_mut(output) {
+                    draft.close_to(depth, &mut self.new);
                 }
             }
-            FramedRequest::composed(signal, segments, draft.items, draft.resources)
-        };
-        self.done.into_iter().map(compose).collect()
+        }
+    }
+
+    /// As [`Composer::join`].
+    pub(super) fn join(&mut self, source: &SegmentIndex<'_>, header: &mut Header) {
+        header.join(source, &mut self.new);
+    }
+
+    /// The first output that has anything, if there is one, and whether it is the only one.
+    pub(super) fn first_used(&self) -> Option<(usize, bool)> {
+        let mut used = self.drafts.iter().enumerate().filter(|(_, draft)| draft.bytes > 0).map(|(at, _)| at);
+        used.next().map(|first| (first, used.next().is_none()))
+    }
+
+    /// The outputs that have anything, each with its number, as slices of `source`. All messages are closed.
+    pub(super) fn finish(self, source: &SegmentIndex<'_>) -> Vec<(usize, FramedRequest)> {
+        let (new, signal) = (self.new.freeze(), self.signal);
+        let drafts = self.drafts.into_iter().enumerate().filter(|(_, draft)| draft.bytes > 0);
+        drafts.map(|(at, draft)| (at, draft.compose(signal, source, &new))).collect()
+    }
+}
+
+impl Header {
+    /// Copies the many small pieces into one of `new`.
+    fn join(&mut self, source: &SegmentIndex<'_>, new: &mut BytesMut) {
+        let mut joined = Segments::new();
+        for piece in self.pieces.drain(..) {
+            if let Piece::Source(range) = piece {
+                source.slice_into(range, &mut joined);
+            }
+        }
+        let start = new.len();
+        joined.iter().for_each(|piece| new.extend_from_slice(piece));
+        self.pieces.push(Piece::New(start..new.len()));
     }
 }
 
@@ -210,6 +255,32 @@ impl Draft {
             Some(Piece::Source(last)) if last.end == unit.range.start => last.end = unit.range.end,
             _ => self.pieces.push(Piece::Source(unit.range.clone())),
         }
+    }
+
+    /// Ends the open messages but for the outermost `depth`; their tags and lengths go to `new`.
+    fn close_to(&mut self, depth: usize, new: &mut BytesMut) {
+        while self.open.len() > depth
+            && let Some(open) = self.open.pop()
+        {
+            let start = new.len();
+            append_varint(new, u64::from(open.field << 3 | 2));
+            append_varint(new, open.body_bytes as u64);
+            if let Some(head) = self.pieces.get_mut(open.head) {
+                *head = Piece::New(start..new.len());
+            }
+            self.add(field_bytes(open.body_bytes));
+        }
+    }
+
+    fn compose(self, signal: Signal, source: &SegmentIndex<'_>, new: &Bytes) -> FramedRequest {
+        let mut segments = Segments::new();
+        for piece in self.pieces {
+            match piece {
+                Piece::Source(range) => source.slice_into(range, &mut segments),
+                Piece::New(range) => segments.push(new.slice(range)),
+            }
+        }
+        FramedRequest::composed(signal, segments, self.items, self.resources)
     }
 
     /// Counts bytes of the innermost open message, or of the request.

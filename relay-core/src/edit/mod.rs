@@ -2,6 +2,10 @@
 //! else is a slice of its source.
 
 mod compose;
+mod partition;
+mod routing_key;
 mod split;
 
+pub use partition::partition;
+pub use routing_key::RoutingKey;
 pub use split::{Split, SplitLimit, split};

@@ -73,10 +73,10 @@ struct Splitter<'a> {
 }
 
 /// A field: where it is and, if it holds a message of the next level, which level and its body.
-struct Found<I> {
-    field: u32,
-    unit: Unit,
-    child: Option<(Level, I)>,
+pub(super) struct Found<I> {
+    pub(super) field: u32,
+    pub(super) unit: Unit,
+    pub(super) child: Option<(Level, I)>,
 }
 
 impl Splitter<'_> {
@@ -138,19 +138,7 @@ impl Splitter<'_> {
 
     /// Every field of a message but those of the next level. `field` is the message's own field number.
     fn header<I: Input>(&mut self, body: I, level: Level, field: u32) -> Result<Header, DecodeError> {
-        let mut header = Header { field, pieces: Vec::new(), bytes: 0 };
-        let mut input = body;
-        while let Some(found) = self.next_field(&mut input, level)? {
-            if found.child.is_some() {
-                continue;
-            }
-            let range = found.unit.range;
-            header.bytes += range.len();
-            match header.pieces.last_mut() {
-                Some(Piece::Source(last)) if last.end == range.start => last.end = range.end,
-                _ => header.pieces.push(Piece::Source(range)),
-            }
-        }
+        let mut header = read_header(body, (self.signal, level), field)?;
         if header.pieces.len() > SPLIT_HEADER_PIECES_MAX {
             self.composer.join(self.source, &mut header);
         }
@@ -158,17 +146,45 @@ impl Splitter<'_> {
     }
 
     fn next_field<I: Input>(&self, input: &mut I, level: Level) -> Result<Option<Found<I>>, DecodeError> {
-        let start = input.offset();
-        let Some(tag) = wire::tag(input)? else { return Ok(None) };
-        let below = level.below(self.signal, tag.field);
-        let child = match below {
-            Some(below) => Some((below, wire::message(input, tag)?)),
-            None => {
-                wire::skip(input, tag)?;
-                None
-            }
-        };
-        let unit = Unit { range: start..input.offset(), items: 0, resources: 0 };
-        Ok(Some(Found { field: tag.field, unit, child }))
+        next_field(input, (self.signal, level))
     }
+}
+
+/// Every field of a message of this level but those of the next. `field` is the message's own field number.
+pub(super) fn read_header<I: Input>(
+    mut body: I,
+    (signal, level): (Signal, Level),
+    field: u32,
+) -> Result<Header, DecodeError> {
+    let mut header = Header { field, pieces: Vec::new(), bytes: 0 };
+    while let Some(found) = next_field(&mut body, (signal, level))? {
+        if found.child.is_some() {
+            continue;
+        }
+        let range = found.unit.range;
+        header.bytes += range.len();
+        match header.pieces.last_mut() {
+            Some(Piece::Source(last)) if last.end == range.start => last.end = range.end,
+            _ => header.pieces.push(Piece::Source(range)),
+        }
+    }
+    Ok(header)
+}
+
+/// The next field of a message of this level.
+pub(super) fn next_field<I: Input>(
+    input: &mut I,
+    (signal, level): (Signal, Level),
+) -> Result<Option<Found<I>>, DecodeError> {
+    let start = input.offset();
+    let Some(tag) = wire::tag(input)? else { return Ok(None) };
+    let child = match level.below(signal, tag.field) {
+        Some(below) => Some((below, wire::message(input, tag)?)),
+        None => {
+            wire::skip(input, tag)?;
+            None
+        }
+    };
+    let unit = Unit { range: start..input.offset(), items: 0, resources: 0 };
+    Ok(Some(Found { field: tag.field, unit, child }))
 }

@@ -43,6 +43,8 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first
         room: None,
         age: shared.config.connection_age_max.map(|age| Box::pin(sleep(age))),
         grace: None,
+        last_call: None,
+        last_call_over: false,
         idle: None,
         last_stream: 0,
         handshake: Some(Box::pin(sleep(limits::HANDSHAKE_TIMEOUT))),
@@ -74,6 +76,9 @@ struct Connection {
     age: Option<Pin<Box<Sleep>>>,
     // From the end of its age on.
     grace: Option<Pin<Box<Sleep>>>,
+    // From the beginning of a drain on: what then has no call is closed, whatever the sender knows.
+    last_call: Option<Pin<Box<Sleep>>>,
+    last_call_over: bool,
     // While no call is open, if that is bounded.
     idle: Option<Pin<Box<Sleep>>>,
     // The newest call when that was last looked at.
@@ -124,7 +129,8 @@ impl Connection {
             self.calls.answer_results(cx);
             let looked = self.look_for_room(cx);
             let written = self.write(cx)?.is_ready();
-            if self.calls.http2.is_done() && written {
+            let unused = self.last_call_over && self.calls.http2.open_streams() == 0;
+            if (self.calls.http2.is_done() || unused) && written {
                 return Poll::Ready(Ok(()));
             }
             if reads >= limits::READS_PER_TURN_MAX {
@@ -255,12 +261,16 @@ impl Connection {
                 self.left = true;
                 self.calls.http2.leave();
             }
+            if drain {
+                self.last_call = Some(Box::pin(sleep(limits::DRAIN_CONNECTIONS_MAX)));
+            }
             if aged {
                 let config = self.core.receiver(self.receiver).map(|receiver| &receiver.config);
                 let grace = config.and_then(|config| config.connection_age_grace);
                 self.grace = grace.map(|grace| Box::pin(sleep(grace)));
             }
         }
+        self.last_call_over |= is_over(&mut self.last_call, cx);
         if is_over(&mut self.grace, cx) {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,

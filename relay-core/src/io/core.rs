@@ -14,6 +14,7 @@ use super::call::Rejection;
 use super::clock::{self, Dice};
 use super::inbound::Inbound;
 use super::intake::Intake;
+use super::listening::ListeningSocket;
 use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
@@ -23,7 +24,7 @@ use crate::batch::Encoding;
 use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
 use crate::limits::{
-    BLOCK_WAIT_MAX, DRAIN_CONNECTIONS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX, FULL_LOOK_INTERVAL,
+    BLOCK_WAIT_MAX, DRAIN_CALLS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX, FULL_LOOK_INTERVAL,
     REFUSE_WAIT_MAX,
 };
 use crate::otlp::{FramedRequest, Signal};
@@ -38,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) read_buffer: RefCell<BytesMut>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) awaited_results: Cell<usize>,
+    // Listeners that may still bring connections.
+    accepting: Cell<usize>,
     // Set when the drain has given up what is left: nothing is taken any more.
     over: Cell<bool>,
     log: Rc<LogLimit>,
@@ -58,7 +61,7 @@ pub(crate) async fn work(
     number: usize,
     shared: Arc<Shared>,
     mut inbox: mpsc::Receiver<Command>,
-    listeners: Vec<listener::Listener>,
+    listeners: Vec<ListeningSocket>,
 ) {
     let (phase, phase_seen) = watch::channel(Phase::Running);
     let (log, dice) = (Rc::new(LogLimit::default()), Rc::new(Dice::new()));
@@ -83,11 +86,15 @@ pub(crate) async fn work(
         read_buffer: RefCell::new(BytesMut::new()),
         phase: phase_seen,
         awaited_results: Cell::new(0),
+        accepting: Cell::new(0),
         over: Cell::new(false),
         log,
     });
-    for (receiver, listener) in listeners.into_iter().enumerate() {
-        tokio::task::spawn_local(listener::accept(Rc::clone(&core), receiver, listener));
+    for (receiver, socket) in listeners.into_iter().enumerate() {
+        let accepting = Accepting::new(&core);
+        tokio::task::spawn_local(
+            async move { listener::accept(accepting.0.clone(), receiver, socket).await },
+        );
     }
     loop {
         let command = tokio::select! {
@@ -214,6 +221,10 @@ impl Core {
         }
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.phase.borrow() != Phase::Running
+    }
+
     pub(crate) fn log_limit(&self) -> &LogLimit {
         &self.log
     }
@@ -227,7 +238,8 @@ impl Core {
         routes.filter_map(|route| self.intakes.get(route))
     }
 
-    fn adopt(self: &Rc<Self>, socket: DetachedSocket, receiver: usize) {
+    /// Serves a connection that comes from another core and counts for this one already.
+    pub(crate) fn adopt(self: &Rc<Self>, socket: DetachedSocket, receiver: usize) {
         match Socket::attach(socket) {
             Ok(socket) => self.serve(socket, receiver),
             Err(error) => {
@@ -262,6 +274,22 @@ impl Core {
     }
 }
 
+/// Counts a listener while it may bring connections; also when its task panics.
+struct Accepting(Rc<Core>);
+
+impl Accepting {
+    fn new(core: &Rc<Core>) -> Self {
+        core.accepting.update(|count| count + 1);
+        Self(Rc::clone(core))
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.update(|count| count.saturating_sub(1));
+    }
+}
+
 /// Sends what is held until everything is settled or `deadline` has passed; then gives up the rest.
 async fn drain(
     core: &Rc<Core>,
@@ -275,11 +303,11 @@ async fn drain(
     while let Ok(command) = inbox.try_recv() {
         match command {
             Command::Submit(request, receipts) => core.submit(request, receipts),
-            Command::Connection(..) => core.connection_closed(),
+            Command::Connection(socket, receiver) => core.adopt(socket, receiver),
             Command::Drain(_, done) => drop(done),
         }
     }
-    let connections_until = clock::now() + DRAIN_CONNECTIONS_MAX;
+    let connections_until = clock::now() + DRAIN_CALLS_MAX;
     let in_time = loop {
         core.intakes.iter().for_each(|intake| intake.upstream.lanes.wake(core.number));
         tokio::time::sleep(DRAIN_LOOK_INTERVAL).await;
@@ -287,6 +315,7 @@ async fn drain(
         let connections =
             core.shared.cores.get(core.number).map_or(0, |c| c.connections.load(Ordering::Relaxed));
         let quiet = connections == 0 || (core.awaited_results.get() == 0 && now >= connections_until);
+        let quiet = quiet && core.accepting.get() == 0;
         if quiet && senders.iter().all(|sender| sender.is_idle()) {
             break true;
         }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::core;
-use super::listener::Listener;
+use super::listening::ListeningSocket;
 use super::shared::{Command, Shared};
 
 #[cfg(not(feature = "simulation"))]
@@ -33,7 +33,7 @@ mod real {
         cpu: Option<usize>,
         shared: Arc<Shared>,
         inbox: mpsc::Receiver<Command>,
-        listeners: Vec<Listener>,
+        listeners: Vec<ListeningSocket>,
     ) -> io::Result<CoreThread> {
         std::thread::Builder::new().name(format!("relay-core-{number}")).spawn(move || {
             if let Some(cpu) = cpu {
@@ -43,7 +43,12 @@ mod real {
         })
     }
 
-    fn run(number: usize, shared: Arc<Shared>, inbox: mpsc::Receiver<Command>, listeners: Vec<Listener>) {
+    fn run(
+        number: usize,
+        shared: Arc<Shared>,
+        inbox: mpsc::Receiver<Command>,
+        listeners: Vec<ListeningSocket>,
+    ) {
         gather::begin(shared.gather_pause);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -91,7 +96,7 @@ mod simulated {
         _: Option<usize>,
         shared: Arc<Shared>,
         inbox: mpsc::Receiver<Command>,
-        listeners: Vec<Listener>,
+        listeners: Vec<ListeningSocket>,
     ) -> io::Result<CoreThread> {
         Ok(CoreThread(tokio::task::spawn_local(inherit(async move {
             LocalSet::new().run_until(core::work(number, shared, inbox, listeners)).await;

@@ -9,6 +9,7 @@ use super::core::Core;
 use super::http::{self, Preface};
 use super::socket::Socket;
 use super::tls::accept_tls;
+use crate::limits::DRAIN_CONNECTIONS_MAX;
 
 /// Serves `socket` for the receiver of this number until it ends.
 pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
@@ -18,11 +19,25 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
         tracing::debug!(%error, "a new connection is gone already");
         return;
     }
-    let Ok(mut stream) = accept_tls(&core, receiver, socket).await else { return };
+    // Who has not said yet what it speaks holds a drain up no longer than an idle connection.
+    let draining = connection::draining(Rc::clone(&core));
+    let mut too_late = std::pin::pin!(async move {
+        draining.await;
+        tokio::time::sleep(DRAIN_CONNECTIONS_MAX).await;
+    });
+    let stream = tokio::select! {
+        stream = accept_tls(&core, receiver, socket) => stream,
+        () = too_late.as_mut() => return,
+    };
+    let Ok(mut stream) = stream else { return };
     if config.http.is_none() {
         return connection::serve(core, receiver, stream, Bytes::new()).await;
     }
-    match http::sniff(&mut stream).await {
+    let preface = tokio::select! {
+        preface = http::sniff(&mut stream) => preface,
+        () = too_late => return,
+    };
+    match preface {
         Ok(Preface::Http2(first)) if config.grpc => {
             connection::serve(Rc::clone(&core), receiver, stream, first).await;
         }

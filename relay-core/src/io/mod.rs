@@ -23,6 +23,7 @@ pub(crate) mod incoming;
 pub(crate) mod intake;
 pub(crate) mod link;
 pub(crate) mod listener;
+pub(crate) mod listening;
 pub(crate) mod log_limit;
 pub(crate) mod reply;
 pub(crate) mod resolver;

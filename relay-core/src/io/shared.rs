@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
+use super::listening::WeakListening;
 use super::resolver::{Membership, Resolver};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
@@ -65,6 +66,8 @@ pub(crate) struct ReceiverShared {
     /// What it asks for, if it asks.
     pub(crate) gate: Option<Gate>,
     pub(crate) address: ListenAddress,
+    /// While it is accepted from.
+    pub(crate) socket: WeakListening,
     pub(crate) tls: Option<TlsServer>,
     /// Added to every answer over HTTP.
     pub(crate) answer_headers: HeaderMap,

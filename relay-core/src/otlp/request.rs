@@ -45,6 +45,11 @@ impl<'a> RequestView<'a> {
 }
 
 impl<'a> ResourceSpansView<'a> {
+    /// Over the bytes of a message alone.
+    pub(crate) fn over(message: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::read(Reader::new(message))
+    }
+
     fn read(body: Reader<'a>) -> Result<Self, DecodeError> {
         let parts = Parts::single(body);
         let mut resource = Singular::default();
@@ -86,6 +91,11 @@ impl<'a> ResourceSpansView<'a> {
 }
 
 impl<'a> ScopeSpansView<'a> {
+    /// Over the bytes of a message alone.
+    pub(crate) fn over(message: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::read(Reader::new(message))
+    }
+
     fn read(body: Reader<'a>) -> Result<Self, DecodeError> {
         let parts = Parts::single(body);
         let mut scope = Singular::default();

@@ -104,6 +104,11 @@ impl<'a> SpanView<'a> {
         Self { body }
     }
 
+    /// Over the bytes of a message alone.
+    pub(crate) const fn over(message: &'a [u8]) -> Self {
+        Self::new(Reader::new(message))
+    }
+
     /// The bytes of the `Span` message, without its tag and length.
     pub fn bytes(&self) -> &'a [u8] {
         self.body.bytes()
@@ -231,6 +236,11 @@ impl<'a> SpanFields<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The trace id as it came, of whatever length.
+    pub(crate) fn trace_id_bytes(&self) -> &'a [u8] {
+        self.trace_id.bytes()
     }
 
     /// The trace; `None` if empty.

@@ -8,9 +8,11 @@ mod endpoint;
 mod outcome;
 mod reconnect;
 mod retry;
+mod ring;
 
 pub use decision::{Decision, Isolation};
 pub use endpoint::{Endpoint, EndpointError, HostName, NameServer};
 pub use outcome::{Outcome, Verdict};
 pub use reconnect::Reconnect;
 pub use retry::{Retry, RetryPolicy};
+pub use ring::Ring;

@@ -1,4 +1,4 @@
-//! The `testkit` program: replay, load, sink, tcp-relay, certificates and compare for e2e runs and benches (see `testkit::tools`).
+//! The `testkit` program: replay, load, sink, tcp-relay, dns, certificates and compare for e2e runs and benches (see `testkit::tools`).
 //!
 //! Prints one JSON object to standard output; exits with 1 where the answer is bad, with 2 where there is none.
 
@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use testkit::tools::{certificates, compare, load, replay, sink, tcp_relay};
+use testkit::tools::{certificates, compare, dns, load, replay, sink, tcp_relay};
 
 /// Sends, receives and compares traces, to test a relay with.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Command {
     },
     /// Carry bytes between TCP connections.
     TcpRelay(tcp_relay::Args),
+    /// Answer DNS queries from a file, which may change, until SIGTERM.
+    Dns(dns::Args),
     /// Make keys and certificates that are valid for a day, and some that are not.
     Certificates(certificates::Args),
     /// Compare what was sent with what arrived, span by span; exit 1 if spans are missing or extra.
@@ -58,6 +60,7 @@ fn run(command: Command) -> io::Result<(serde_json::Value, bool)> {
         Command::Load(args) => load::run(&args),
         Command::Sink { args, count } => runtime.block_on(sink::run_counting(&args, count)),
         Command::TcpRelay(args) => runtime.block_on(tcp_relay::run(&args)),
+        Command::Dns(args) => runtime.block_on(dns::run(&args)),
         Command::Certificates(args) => certificates::run(&args),
         Command::Compare(args) => compare::run(&args),
     }

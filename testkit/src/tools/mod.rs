@@ -8,6 +8,7 @@
 //! | [`load`] | sends as much as the receiver takes, or at a fixed rate, and measures latency |
 //! | [`sink`] | receives, counts and, if asked, keeps every message |
 //! | [`tcp_relay`] | carries bytes between connections: the floor of what a relay costs |
+//! | [`dns`] | answers DNS queries from a file that may change |
 //! | [`certificates`] | makes keys and certificates for runs with TLS |
 //! | [`compare`] | finds what a sink lost, invented or got twice |
 //!
@@ -17,6 +18,7 @@
 pub mod certificates;
 mod client;
 pub mod compare;
+pub mod dns;
 pub mod dump;
 mod ending;
 mod http2;

@@ -61,8 +61,8 @@ pub(super) async fn answer(
             answer::refusal(format, http, &rejection, challenge.map(Gate::challenge))
         }
     };
-    if rest == Rest::Left && parts.version < Version::HTTP_2 {
-        // What follows on the connection is the rest of a body that nobody reads (RFC 9112 section 9.6).
+    // What follows on the connection is the rest of a body that nobody reads, or nothing may follow any more (RFC 9112 section 9.6).
+    if parts.version < Version::HTTP_2 && (rest == Rest::Left || core.is_draining()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(cors) = &http.cors {

@@ -71,10 +71,11 @@ where
     let service = service_fn(move |asked| request::answer(Rc::clone(&core), receiver, asked));
     let served = if http2 {
         let connection = http2_builder.serve_connection(io, service);
-        until_drained(connection, drain, |connection| connection.graceful_shutdown()).await
+        until_drained(connection, drain, Duration::ZERO, |connection| connection.graceful_shutdown()).await
     } else {
-        let connection = http1.serve_connection(io, service);
-        until_drained(connection, drain, |connection| connection.graceful_shutdown()).await
+        // Until then the answer to the next request says that it was the last one.
+        let (connection, idle) = (http1.serve_connection(io, service), limits::DRAIN_IDLE_HTTP1);
+        until_drained(connection, drain, idle, |connection| connection.graceful_shutdown()).await
     };
     if let Err(error) = served {
         // A sender that goes away is not an event; what is wrong with a head hyper has answered.
@@ -82,17 +83,18 @@ where
     }
 }
 
-/// Runs a connection to its end, which a drain asks it for.
+/// Runs a connection to its end, which a drain asks it for, `grace` after it has begun.
 async fn until_drained<C: Future>(
     connection: C,
     drain: impl Future<Output = ()>,
+    grace: Duration,
     leave: impl FnOnce(std::pin::Pin<&mut C>),
 ) -> C::Output {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
         ended = connection.as_mut() => return ended,
-        () = drain => {}
+        () = async { drain.await; tokio::time::sleep(grace).await } => {}
     }
     leave(connection.as_mut());
     connection.await

@@ -104,3 +104,6 @@ fn in_hosts_file(name: &Name) -> Vec<IpAddr> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,9 +19,12 @@ pub(super) struct Waiting {
     pub(super) acceptor: Option<Waker>,
 }
 
-/// Listens until it is dropped.
+/// Listens until the last clone is dropped.
 #[derive(Debug)]
-pub struct TcpListener {
+pub struct TcpListener(Arc<Socket>);
+
+#[derive(Debug)]
+struct Socket {
     network: Network,
     address: SocketAddr,
     number: u64,
@@ -40,7 +43,7 @@ impl TcpListener {
         let number = state.number();
         state.listeners.entry(address).or_default().push((number, Arc::clone(&queue)));
         drop(state);
-        Ok(Self { network, address, number, queue })
+        Ok(Self(Arc::new(Socket { network, address, number, queue })))
     }
 
     /// As tokio's, where a listener comes from the standard library.
@@ -51,12 +54,28 @@ impl TcpListener {
         Ok(listener)
     }
 
+    /// As the standard library's: another handle of the same socket.
+    ///
+    /// # Errors
+    /// None.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(Arc::clone(&self.0)))
+    }
+
+    /// As the standard library's; nothing blocks here anyway.
+    ///
+    /// # Errors
+    /// None.
+    pub fn set_nonblocking(&self, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The address listened on.
     ///
     /// # Errors
     /// None.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+        Ok(self.0.address)
     }
 
     /// The next connection, and the address that dialled it.
@@ -65,7 +84,7 @@ impl TcpListener {
     /// None.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         std::future::poll_fn(|cx| {
-            let mut waiting = lock(&self.queue);
+            let mut waiting = lock(&self.0.queue);
             match waiting.streams.pop_front() {
                 Some(stream) => {
                     let peer = stream.peer_addr();
@@ -81,8 +100,8 @@ impl TcpListener {
     }
 }
 
-impl Drop for TcpListener {
-    fn drop(&mut self) {
+impl Socket {
+    fn leave(&self) {
         let mut state = self.network.lock();
         if let Some(listeners) = state.listeners.get_mut(&self.address) {
             listeners.retain(|(number, _)| *number != self.number);
@@ -90,7 +109,12 @@ impl Drop for TcpListener {
                 state.listeners.remove(&self.address);
             }
         }
-        drop(state);
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.leave();
         // The kernel resets what nobody has accepted.
         let streams = std::mem::take(&mut lock(&self.queue).streams);
         streams.into_iter().for_each(TcpStream::abort);
@@ -102,6 +126,12 @@ pub(super) fn lock(queue: &Queue) -> MutexGuard<'_, Waiting> {
 }
 
 /// As the real one: address reuse is what this network does anyway.
-pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn bind_tcp(address: SocketAddr, _: bool) -> io::Result<TcpListener> {
     TcpListener::bind(address)
+}
+
+/// As the real one.
+pub(crate) fn keep_new_away(listener: &TcpListener) -> io::Result<()> {
+    listener.0.leave();
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub(crate) use clock::{now, wall};
 pub use here::{Entered, here};
 pub(crate) use here::{dice_seed, inherit};
 pub use listener::TcpListener;
-pub(crate) use listener::bind_tcp;
+pub(crate) use listener::{bind_tcp, keep_new_away};
 pub use network::{Link, Network};
 pub use stream::TcpStream;
 pub(crate) use stream::{keep_alive, notice_silence};
