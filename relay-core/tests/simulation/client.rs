@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
+use prost::Message;
 use relay_core::simulation::{Network, TcpStream};
 use testkit::oracle::{
-    AnyValue, ExportTraceServiceRequest, KeyValue, Resource, ResourceSpans, ScopeSpans, Span, any_value,
-    encode,
+    AnyValue, ExportTraceServiceRequest, ExportTraceServiceResponse, KeyValue, Resource, ResourceSpans,
+    ScopeSpans, Span, any_value, encode,
 };
 use testkit::raw::{EXPORT_PATH, grpc_message, grpc_message_compressed, gzip};
 use tokio::sync::Semaphore;
@@ -47,6 +48,8 @@ pub(crate) struct Client {
 /// How a try ended.
 enum Tried {
     Status(i32, bool),
+    /// OK, but for so many spans.
+    Taken(i64),
     Lost,
 }
 
@@ -98,15 +101,11 @@ impl Client {
         loop {
             self.truth.write().requests[number].attempts += 1;
             match self.attempt(&message).await {
-                Tried::Status(0, _) => {
+                Tried::Taken(rejected) => {
                     self.truth.write().requests[number].acknowledged = true;
-                    if let Some(exporters) = self.waits_for
-                        && !self.truth.is_delivered(number, exporters)
-                    {
-                        self.truth
-                            .violation(format!("request {number}: the result is OK, but not delivered"));
-                    }
-                    return self.network.log(format!("client {} request {number} acknowledged", self.number));
+                    self.check_result(number, rejected);
+                    let what = format!("acknowledged but for {rejected}");
+                    return self.network.log(format!("client {} request {number} {what}", self.number));
                 }
                 Tried::Status(code, is_retryable) => {
                     self.network.log(format!("client {} request {number} refused: {code}", self.number));
@@ -121,6 +120,19 @@ impl Client {
                 return;
             }
             sleep(pause).await;
+        }
+    }
+
+    /// Where the relay waits for the result, OK means delivered, all but what is said to be rejected.
+    fn check_result(&self, number: usize, rejected: i64) {
+        for exporter in 0..self.waits_for.unwrap_or(0) {
+            let missing = self.truth.undelivered(number, exporter);
+            // Which of several exporters rejected them is not said.
+            if missing > 0 && i64::try_from(missing).unwrap() > rejected {
+                self.truth.violation(format!(
+                    "request {number}: the result is OK but for {rejected}, and exporter {exporter} lacks {missing} spans"
+                ));
+            }
         }
     }
 
@@ -190,11 +202,19 @@ impl Client {
         if head.headers.contains_key("grpc-status") {
             return Some(status(&head.headers));
         }
+        let mut message = Vec::new();
         while let Some(chunk) = body.data().await {
             let chunk = chunk.ok()?;
             body.flow_control().release_capacity(chunk.len()).ok()?;
+            message.extend_from_slice(&chunk);
         }
-        body.trailers().await.ok()?.map(|trailers| status(&trailers))
+        match status(&body.trailers().await.ok()??) {
+            Tried::Status(0, _) => {
+                let response = ExportTraceServiceResponse::decode(message.get(5..)?).unwrap();
+                Some(Tried::Taken(response.partial_success.unwrap_or_default().rejected_spans))
+            }
+            refused => Some(refused),
+        }
     }
 
     /// A request, and whether it holds a span that servers refuse.

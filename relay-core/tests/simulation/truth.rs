@@ -102,15 +102,12 @@ impl Truth {
         account.taken.len() - 1
     }
 
-    /// Whether every exporter's servers have taken all spans of a request.
-    pub(crate) fn is_delivered(&self, number: usize, exporters: usize) -> bool {
+    /// How many spans of a request no server of an exporter has taken.
+    pub(crate) fn undelivered(&self, number: usize, exporter: usize) -> usize {
         let account = self.read();
-        let wanted = &account.requests[number].spans;
-        (0..exporters).all(|exporter| {
-            wanted.iter().all(|span| {
-                account.taken.iter().any(|taken| taken.exporter == exporter && taken.spans.contains(span))
-            })
-        })
+        let by_exporter = || account.taken.iter().filter(|taken| taken.exporter == exporter);
+        let missing = |span: &&u64| !by_exporter().any(|taken| taken.spans.contains(span));
+        account.requests[number].spans.iter().filter(missing).count()
     }
 }
 
