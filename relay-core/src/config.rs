@@ -16,7 +16,7 @@ pub use tls::{PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersi
 use crate::batch::{Batch, BatchLimits};
 use crate::limits;
 use crate::otlp::Signal;
-use crate::upstream::{Endpoint, Outcome, RetryPolicy};
+use crate::upstream::{Balancer, Endpoint, Outcome, RetryPolicy};
 
 pub use auth::{BearerAuth, ClientAuth, Secret, SecretSource, ServerAuth, TokenSource, UserSource};
 pub use compression::{Compression, CompressionError};
@@ -189,7 +189,7 @@ pub enum QueueLimit {
 impl UpstreamConfig {
     /// An OTLP/gRPC upstream with the defaults.
     pub fn grpc(name: impl Into<String>, endpoint: Endpoint) -> Self {
-        Self::new(name, Destination::Grpc(GrpcConfig::new(endpoint)))
+        Self::new(name, Destination::Grpc(Box::new(GrpcConfig::new(endpoint))))
     }
 
     /// An OTLP/HTTP upstream with the defaults.
@@ -227,9 +227,10 @@ impl UpstreamConfig {
 
 /// Where batches go.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "one for each upstream, made once")]
 pub enum Destination {
     /// An OTLP/gRPC server.
-    Grpc(GrpcConfig),
+    Grpc(Box<GrpcConfig>),
     /// An OTLP/HTTP server.
     Http(Box<HttpUpstreamConfig>),
     /// A function of this process.
@@ -249,7 +250,8 @@ impl std::fmt::Debug for Destination {
 /// Takes batches inside the process: a printer, a test, an embedding service's own exporter.
 pub trait BatchSink: Send + Sync {
     /// Takes `batch` and says what became of it. Called on a core's thread: it must not block for long, because that
-    /// core receives nothing meanwhile.
+    /// core receives nothing meanwhile. If it panics, the batch is dropped as aborted, and the core goes on. Slices that it keeps of
+    /// a request that several upstreams share count as held until it lets go of them.
     fn deliver(&self, batch: &Batch) -> Outcome;
 }
 
@@ -275,6 +277,10 @@ pub struct GrpcConfig {
     pub retry: RetryPolicy,
     /// What each call shows. Default nothing.
     pub auth: Option<Box<ClientAuth>>,
+    /// How one of the endpoint's addresses is chosen (`balancer_name`). Default the less busy of two.
+    pub balancer: Balancer,
+    /// Age at which a connection is replaced, up to a fifth less. Default [`limits::CONNECTION_AGE_MAX`].
+    pub connection_age_max: Duration,
 }
 
 impl GrpcConfig {
@@ -290,6 +296,8 @@ impl GrpcConfig {
             compression: Compression::None,
             retry: RetryPolicy::default(),
             auth: None,
+            balancer: Balancer::default(),
+            connection_age_max: limits::CONNECTION_AGE_MAX,
         }
     }
 }
@@ -305,6 +313,8 @@ impl std::fmt::Debug for GrpcConfig {
             .field("compression", &self.compression)
             .field("retry", &self.retry)
             .field("auth", &self.auth)
+            .field("balancer", &self.balancer)
+            .field("connection_age_max", &self.connection_age_max)
             .finish()
     }
 }

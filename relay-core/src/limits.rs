@@ -34,7 +34,7 @@ pub const ARENA_BLOCK_BYTES_MAX: usize = 64 << 10;
 /// read buffer of their core ([`READ_BYTES`]); large requests, the only ones that are held by slices, fill it.
 pub const RECEIVE_BLOCK_BYTES: usize = (16 << 10) + 9;
 
-/// Requests merged into one batch: bounds the part list (16 bytes each) where requests are tiny.
+/// Requests merged into one batch: bounds the part list (24 bytes each) where requests are tiny.
 pub const BATCH_PARTS_MAX: usize = 16 << 10;
 
 /// Pieces of a resource or scope header that a split repeats as slices of the source; a header cut into more of them (its
@@ -76,8 +76,76 @@ pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
 /// Longest delay before dialling an upstream again: a Collector that comes back is found within this.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// Calls that isolating a refused part may cost per batch: enough to single out several parts among `BATCH_PARTS_MAX`.
+/// Addresses of one upstream that each core keeps connections to. More batches than [`UPSTREAM_CALLS_MAX`] are rarely in flight;
+/// where an upstream has more addresses than this, each core uses those that it happens to draw.
+pub const CONNECTED_ADDRESSES_MAX: usize = 32;
+
+/// Age at which a connection to an upstream is replaced by a new one, so that one address which hides several servers (a virtual IP)
+/// has its load spread anew. A handshake per address and core in this time costs nothing.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Share of [`CONNECTION_AGE_MAX`] by which the age of one connection may be less, drawn at random: connections that were made
+/// together are not replaced together.
+pub const CONNECTION_AGE_JITTER: f64 = 0.2;
+
+/// Pause before a failed replacement of a connection that still works is tried again.
+pub const CONNECTION_REPLACE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long an address that has refused a call for now, without saying for how long, is used only if no other one is: refusing is
+/// quick, and the least busy address would get all that is to be refused.
+pub const ADDRESS_AVOID_TIME: Duration = Duration::from_secs(1);
+
+/// Time after which `pick_first` dials the next address beside the one that has not answered yet (RFC 8305 section 5 recommends
+/// 250 ms).
+pub const DIAL_NEXT_DELAY: Duration = Duration::from_millis(250);
+
+/// Times that a call which its server has not looked at (GOAWAY, REFUSED_STREAM) is sent again at once; after that it counts as
+/// lost, and is retried like one.
+pub const RESENDS_AT_ONCE_MAX: u32 = 8;
+
+/// Age up to which a connection that was dialled ahead of a request over OTLP/HTTP is used: a server closes one on which nothing comes.
+pub const SPARE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Largest message, in bytes, after which a `RESOURCE_EXHAUSTED` that says nothing of a size is believed to be about memory or a
+/// quota (`retry_resource_exhausted`): what every gRPC server takes by default.
+pub const EXHAUSTED_RETRY_BYTES_MAX: usize = UPSTREAM_MESSAGE_BYTES_MAX;
+
+/// Calls that isolating may cost at one upstream while nothing is delivered: enough to single out one part of
+/// [`BATCH_PARTS_MAX`] in several batches at once. An upstream that refuses everything gets no more of them than
+/// [`ISOLATION_CALLS_PER_SECOND`].
 pub const ISOLATION_CALLS_MAX: u32 = 256;
+
+/// Calls that isolating may cost for each call that delivers something: isolating goes on to the last part where up to about three
+/// of four parts are refused, which costs four calls for each that is not.
+pub const ISOLATION_CALLS_PER_DELIVERY: u32 = 8;
+
+/// Calls per second that isolating may cost at an upstream that delivers nothing: it may have been mended.
+pub const ISOLATION_CALLS_PER_SECOND: u32 = 5;
+
+/// Ordinary calls for each call that isolates, or that carries what a suspect has sent, while both wait: others have three of four
+/// calls, and take at most 4/3 of the time.
+pub const CALLS_PER_ISOLATION: u32 = 3;
+
+/// Refusals in a row inside one request after which it is dropped whole: its spans are no better than what stands around them. One
+/// bad span of a million is found after 20.
+pub const INSIDE_REFUSALS_MAX: u32 = 24;
+
+/// Refusals in a row at one upstream, by whatever core, after which it is not believed any more that a part is to blame.
+pub const BLAME_REFUSALS_MAX: u32 = 64;
+
+/// Time for which a connection is suspected after the upstream has refused what it had sent: its requests are not merged with those
+/// of others meanwhile.
+pub const SUSPECT_TIME: Duration = Duration::from_secs(60);
+
+/// Connections that are suspected at a time, per upstream; the one that was caught longest ago makes way.
+pub const SUSPECTS_MAX: usize = 256;
+
+/// Sealed batches of suspects that wait, per core and upstream; until there is room suspects are refused like anybody who meets a
+/// full queue, and others are not.
+pub const SUSPECT_BATCHES_MAX: usize = 16;
+
+/// Connections whose addresses are remembered after they have closed: what they sent may be refused later.
+pub const ORIGINS_LEFT_MAX: usize = 4096;
 
 /// Calls in flight to one upstream, over all cores (the Collector's `num_consumers`).
 pub const UPSTREAM_CALLS_MAX: usize = 10;
@@ -286,6 +354,19 @@ pub const REFUSE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// at once.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
 
+/// How long an upstream that is full may hold back what other upstreams of the same requests would take; then it is passed over. As long as
+/// a refused sender is asked to stay away ([`REFUSED_RETRY_DELAY`]): who was refused once is not refused again. A stall that is shorter
+/// loses nothing.
+pub const FULL_PATIENCE: Duration = REFUSED_RETRY_DELAY;
+
+/// Bytes that a connection may be let in with per turn while requests wait for room: what is copied into a batch at most. A larger
+/// request waits for as many rounds as it has of these.
+pub const TURN_BYTES: usize = INLINE_COPY_BYTES_MAX;
+
+/// What bodies that are not complete leave free of the byte budget, as a fraction of it (one fourth): room for one of them at a time to be
+/// completed. Without it a budget full of halves would let none of them end.
+pub const BODY_RESERVE_DIVISOR: usize = 4;
+
 /// An upstream's words about a partial success as they are passed on to a sender, in bytes: the answer is one small frame.
 pub const PARTIAL_MESSAGE_BYTES_MAX: usize = 4 << 10;
 
@@ -306,7 +387,7 @@ pub const DRAIN_IDLE_HTTP1: Duration = Duration::from_millis(500);
 pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
 
 /// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
-pub const ACCEPT_SETTLE: Duration = Duration::from_millis(10);
+pub const ACCEPT_SETTLE: Duration = Duration::from_millis(5);
 
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,25 +1,27 @@
 //! The relay as an embedding service uses it: build, start, submit, read stats, drain.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::batch::Receipt;
+use crate::batch::{DropReason, Receipt};
 use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
 use crate::io::core_thread::{self, CoreThread};
 use crate::io::http::configured_headers;
 use crate::io::listening::ListeningSocket;
+use crate::io::origins::Origins;
 use crate::io::resolver::{Resolve, Resolver, SystemResolver};
 use crate::io::shared::{Command, CoreShared, ReceiverShared, Shared, UpstreamError, UpstreamShared};
 use crate::io::tls::TlsServer;
 use crate::io::transcode::Transcoder;
-use crate::io::{affinity, clock};
+use crate::io::turnstile::{Turnstile, Turnstiles};
+use crate::io::{affinity, clock, death};
 use crate::limits;
 use crate::otlp::{RawRequest, Signal};
 use crate::queue::Budget;
@@ -145,20 +147,27 @@ impl RelayBuilder {
         let gather_pause = self.gather_pause.min(linger);
         let serves_http = self.receivers.iter().any(|(receiver, _)| receiver.http.is_some());
         let transcoder = serves_http.then(Transcoder::start).transpose().map_err(StartError::Thread)?;
-        let (receivers, listeners) = self.bind(cores)?;
+        let (budget, upstreams) = upstreams;
+        let bodies = Turnstile::new(Vec::new());
+        let (receivers, listeners) = self.bind(cores, &upstreams, &bodies)?;
         let (inboxes, core_inboxes): (Vec<_>, Vec<_>) =
             (0..cores).map(|_| mpsc::channel(limits::CORE_INBOX_MAX)).unzip();
-        let core_shared = |inbox| CoreShared { inbox, connections: AtomicUsize::new(0) };
-        let (budget, upstreams) = upstreams;
+        let receiver_names = receivers.iter().map(|receiver| receiver.config.name.clone()).collect();
         let shared = Arc::new(Shared {
             budget,
             receivers,
             upstreams,
-            cores: inboxes.into_iter().map(core_shared).collect(),
+            cores: inboxes.into_iter().map(CoreShared::new).collect(),
             gather_pause,
             waiting: Budget::new(limits::WAITING_BYTES_MAX),
+            bodies,
+            started: clock::now(),
             transcoder,
             submitted: ReceiverCounters::default(),
+            origins: Arc::new(Origins::new(receiver_names)),
+            acceptor: AtomicUsize::new(0),
+            spare_listeners: Mutex::new(listeners.clone()),
+            accepting: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         });
         resolver.start().map_err(StartError::Thread)?;
@@ -179,8 +188,14 @@ impl RelayBuilder {
         Budget::with_burst(self.held_bytes_max, self.held_bytes_burst_max)
     }
 
-    fn bind(self, cores: usize) -> Result<(Vec<ReceiverShared>, Vec<ListeningSocket>), StartError> {
+    fn bind(
+        self,
+        cores: usize,
+        upstreams: &[Arc<UpstreamShared>],
+        bodies: &Arc<Turnstile>,
+    ) -> Result<(Vec<ReceiverShared>, Vec<ListeningSocket>), StartError> {
         let mut bound = (Vec::new(), Vec::new());
+        let mut before = Turnstiles::new(upstreams);
         for (config, socket) in self.receivers {
             let routes = routes(&config, &self.upstreams)?;
             let tls = TlsServer::of_receiver(&config).map_err(|error| StartError::Tls {
@@ -197,6 +212,8 @@ impl RelayBuilder {
                 .map_err(|name| StartError::ResponseHeader { receiver: config.name.clone(), name })?;
             let socket = socket.map_or_else(|| listen(&config), Ok)?;
             let counters = (0..cores).map(|_| Default::default()).collect();
+            let turnstiles =
+                std::array::from_fn(|signal| before.of(routes.get(signal).map_or(&[], |routes| routes)));
             bound.0.push(ReceiverShared {
                 config,
                 gate,
@@ -205,6 +222,7 @@ impl RelayBuilder {
                 tls,
                 answer_headers,
                 routes,
+                turnstiles,
                 counters,
             });
             bound.1.push(socket);
@@ -216,6 +234,7 @@ impl RelayBuilder {
                 error,
             })?;
         }
+        before.tell_upstreams(bodies);
         Ok(bound)
     }
 }
@@ -332,10 +351,11 @@ impl RelayHandle {
             return Err(SubmitError::Full);
         }
         let receipts = takers.map(|_| receipt.sender()).collect();
-        let core = self.shared.cores.get(self.shared.least_loaded()).ok_or(SubmitError::Draining)?;
+        let (_, core) = self.shared.least_loaded().ok_or(SubmitError::Draining)?;
         core.inbox.try_send(Command::Submit(request, receipts)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Draining,
+            mpsc::error::TrySendError::Closed(_) if self.shared.is_draining() => SubmitError::Draining,
+            // Or the core has died just now: another one takes it next time.
+            mpsc::error::TrySendError::Full(_) | mpsc::error::TrySendError::Closed(_) => SubmitError::Full,
         })?;
         Ok(receipt)
     }
@@ -345,9 +365,16 @@ impl RelayHandle {
         self.shared.stats()
     }
 
-    /// Whether all cores are alive: a core that died takes nothing and sends nothing any more.
+    /// Whether all cores are alive. One that died takes nothing and sends nothing any more; the others go on, and
+    /// [`Stats::deaths`] says why.
     pub fn is_healthy(&self) -> bool {
-        self.threads.iter().all(|thread| !thread.is_finished())
+        self.shared.living().count() == self.threads.len()
+            && !self.threads.iter().any(CoreThread::is_finished)
+    }
+
+    /// Whether any core is alive.
+    pub fn is_alive(&self) -> bool {
+        self.shared.living().next().is_some()
     }
 
     /// A cheap way to read stats from elsewhere, also while [`RelayHandle::drain`] has the handle.
@@ -361,6 +388,7 @@ impl RelayHandle {
     pub async fn drain(mut self, deadline: Duration) -> Stats {
         let until = clock::now() + deadline;
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.spare_listeners().clear();
         let mut waiting = Vec::new();
         for core in &self.shared.cores {
             let (done, drained) = oneshot::channel();
@@ -376,6 +404,8 @@ impl RelayHandle {
             // The thread has said that it is done: this waits for its last instructions only.
             thread.join().ok();
         }
+        // What a core that died at the last moment has left to the others.
+        death::give_up_queues(&self.shared, DropReason::Aborted);
         self.shared.stats()
     }
 }
@@ -383,6 +413,7 @@ impl RelayHandle {
 impl Drop for RelayHandle {
     fn drop(&mut self) {
         self.shared.draining.store(true, Ordering::Release);
+        self.shared.spare_listeners().clear();
         for core in &self.shared.cores {
             let (done, _) = oneshot::channel();
             core.inbox.try_send(Command::Drain(clock::now(), done)).ok();
@@ -398,5 +429,10 @@ impl StatsReader {
     /// What the relay has done and holds.
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    /// Whether a listener is accepted from still: no more once a drain has left the sockets to others.
+    pub fn is_accepting(&self) -> bool {
+        self.0.accepting.load(Ordering::Acquire) > 0
     }
 }

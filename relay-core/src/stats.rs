@@ -98,6 +98,10 @@ pub struct Stats {
     pub held_bytes_max: usize,
     /// Open connections of senders.
     pub connections: usize,
+    /// For each core why it has died, if it has: it takes nothing and sends nothing any more.
+    pub deaths: Vec<Option<String>>,
+    /// Connections of senders that ended by a panic of ours.
+    pub connection_panics: u64,
 }
 
 /// How requests reach a receiver.
@@ -213,8 +217,19 @@ pub struct UpstreamStats {
     pub attempts: u64,
     /// Attempts that will be, or were, repeated.
     pub retries: u64,
+    /// Attempts that isolated what the upstream refuses for good, or carried what suspects had sent.
+    pub isolating_calls: u64,
+    /// Requests that were refused for good alone: what isolating has found.
+    pub isolated_requests: u64,
+    /// Connections whose requests are kept apart from those of others now, because the upstream has refused such a request.
+    pub suspects: usize,
+    /// Calls that ended by a panic (of a [`crate::config::BatchSink`], or of ours); what they held is dropped as aborted.
+    pub call_panics: u64,
     /// Connections made.
     pub connects: u64,
+    /// Its addresses as they are known now, sorted; none for a sink, and while the name is not known. What an address has counted is
+    /// gone when it leaves.
+    pub addresses: Vec<AddressStats>,
     /// Batches sealed because they were full (`batch_size_trigger_send`).
     pub size_triggers: u64,
     /// Batches sealed because the linger was over (`timeout_trigger_send`).
@@ -251,6 +266,23 @@ pub struct TlsStats {
     pub reload_failures: u64,
     /// When our own certificate ends, in seconds since 1970; `None` without one.
     pub not_after_unix_seconds: Option<u64>,
+}
+
+/// One address of an upstream, over all cores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressStats {
+    /// `ip:port`, or the unix socket.
+    pub address: String,
+    /// Whether it is used; false after a failure, until there is a connection to it again.
+    pub is_up: bool,
+    /// Calls in flight.
+    pub calls: u64,
+    /// Calls that were answered, with whatever status.
+    pub answered: u64,
+    /// Times that it went down: no connection, or no answer.
+    pub failures: u64,
+    /// The largest message that it is known to take, in bytes; `None` while it has refused none for its size.
+    pub bytes_max: Option<usize>,
 }
 
 /// A counter that one core writes and anybody reads.
@@ -336,6 +368,9 @@ pub(crate) struct UpstreamCounters {
     pub(crate) calls: Counter,
     pub(crate) attempts: Counter,
     pub(crate) retries: Counter,
+    pub(crate) isolating_calls: Counter,
+    pub(crate) isolated_requests: Counter,
+    pub(crate) panics: Counter,
     pub(crate) connects: Counter,
     pub(crate) size_triggers: Counter,
     pub(crate) timeout_triggers: Counter,
@@ -350,6 +385,9 @@ impl UpstreamCounters {
         stats.calls += self.calls.get();
         stats.attempts += self.attempts.get();
         stats.retries += self.retries.get();
+        stats.isolating_calls += self.isolating_calls.get();
+        stats.isolated_requests += self.isolated_requests.get();
+        stats.call_panics += self.panics.get();
         stats.connects += self.connects.get();
         stats.size_triggers += self.size_triggers.get();
         stats.timeout_triggers += self.timeout_triggers.get();

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use relay_core::batch::{Batch, BatchBuilder, BatchLimits, DropReason, Ledger, Places, Receipt, Settled};
+use relay_core::batch::{
+    Batch, BatchBuilder, BatchLimits, DropReason, Ledger, Origin, Places, Receipt, Settled,
+};
 use relay_core::otlp::{RawRequest, Signal};
 use relay_core::queue::Budget;
 use relay_core::wire::Segments;
@@ -27,6 +29,9 @@ enum Cut {
     Bisect(Index),
     /// To this share of its bytes, in percent.
     Split(Index, usize),
+    Halve(Index),
+    /// The requests of one sender of three are taken out.
+    Partition(Index, u32),
 }
 
 /// How a batch ends.
@@ -42,6 +47,8 @@ fn arb_cuts() -> impl Strategy<Value = Vec<Cut>> {
     let cut = prop_oneof![
         any::<Index>().prop_map(Cut::Bisect),
         (any::<Index>(), 10..110_usize).prop_map(|(at, percent)| Cut::Split(at, percent)),
+        any::<Index>().prop_map(Cut::Halve),
+        (any::<Index>(), 0..3_u32).prop_map(|(at, origin)| Cut::Partition(at, origin)),
     ];
     vec(cut, 0..6)
 }
@@ -74,7 +81,7 @@ impl Bench {
 }
 
 fn apply(batches: &mut Vec<Batch>, cut: &Cut) {
-    let (Cut::Bisect(at) | Cut::Split(at, _)) = cut;
+    let (Cut::Bisect(at) | Cut::Split(at, _) | Cut::Halve(at) | Cut::Partition(at, _)) = cut;
     if batches.is_empty() {
         return;
     }
@@ -88,8 +95,25 @@ fn apply(batches: &mut Vec<Batch>, cut: &Cut) {
         Cut::Split(_, percent) => {
             let bytes_max = batch.rope().len() * percent / 100;
             let cut = batch.split(bytes_max);
-            assert!(cut.iter().all(|batch| batch.rope().len() <= bytes_max), "over the limit");
+            let is_right = |batch: &Batch| batch.rope().len() <= bytes_max || batch.items() == 1;
+            assert!(cut.iter().all(is_right), "over the limit, and more than one item");
             cut
+        }
+        Cut::Halve(_) => {
+            let (items, can) = (batch.items(), batch.items() > 1 || batch.parts().len() > 1);
+            let halves = batch.halve();
+            assert_eq!((halves.iter().map(Batch::items).sum::<u64>(), halves.len() > 1), (items, can));
+            halves
+        }
+        Cut::Partition(_, origin) => {
+            let (rest, taken) = batch.partition(|of| of == Origin(*origin));
+            let is_of = |batch: &Batch, right| {
+                batch.parts().iter().all(|part| (part.origin == Origin(*origin)) == right)
+            };
+            assert!(
+                rest.iter().all(|rest| is_of(rest, false)) && taken.iter().all(|taken| is_of(taken, true))
+            );
+            rest.into_iter().chain(taken).collect()
         }
     };
     batches.splice(at..at, cut);
@@ -134,7 +158,8 @@ proptest! {
         let mut expected = Vec::new();
         let mut receipts = Vec::new();
         let mut message = Vec::new();
-        for (request, seed, asked) in &requests {
+        for ((request, seed, asked), origin) in requests.iter().zip((0..3).cycle()) {
+            bench.builder.set_origin(Origin(origin));
             let bytes = encode_permuted(request, *seed, true);
             let segments: Segments = bytes.chunks(piece_bytes).map(Bytes::copy_from_slice).collect();
             let mut receipt = asked.then(Receipt::default);
@@ -162,7 +187,13 @@ proptest! {
         let found = spans_of(&batches);
         prop_assert_eq!(found.len() as u64 + lost, total);
         if lost == 0 {
-            prop_assert_eq!(keys(&found), keys(&expected));
+            let (mut found, mut expected) = (keys(&found), keys(&expected));
+            if cuts.iter().any(|cut| matches!(cut, Cut::Partition(..))) {
+                // Those that were taken out come after the others.
+                found.sort_unstable();
+                expected.sort_unstable();
+            }
+            prop_assert_eq!(found, expected);
         }
         prop_assert!(bench.budget.used() <= held, "cutting holds no more");
         prop_assert_eq!(bench.budget.used(), batches.iter().map(Batch::held_bytes).sum::<usize>());
@@ -196,7 +227,34 @@ proptest! {
             prop_assert!(settled.is_some(), "a receipt was never answered");
             let all = spans.iter().all(|span| delivered.contains(span));
             prop_assert!(settled != Some(Settled::Delivered) || all, "told delivered, and was not");
+            let lost = spans.iter().filter(|span| !delivered.contains(*span)).count() as u64;
+            let told = match &settled { Some(Settled::Partial { rejected, .. }) => *rejected, _ => lost };
+            prop_assert_eq!(told, lost);
         }
+    }
+
+    /// A partial success of a merged call: no sender is told of more than were its own, all of no more than were rejected, and everything
+    /// is told where nothing is in doubt.
+    #[test]
+    fn partial_success_is_told_as_far_as_it_is_known(
+        spans in vec(1..20_usize, 1..6), share in 0..=100_u64,
+    ) {
+        let mut bench = Bench::new(100, true);
+        let receipts: Vec<Receipt> = spans.iter().map(|spans| {
+            let (mut receipt, request) = (Receipt::default(), testkit::generate::kube_like_bytes(*spans, 1));
+            bench.builder.push(RawRequest::new(request).frame(Signal::Traces).unwrap(), Some(receipt.sender()));
+            receipt
+        }).collect();
+        let items = spans.iter().sum::<usize>() as u64;
+        let rejected = items * share / 100;
+        bench.builder.seal().unwrap().deliver_with(rejected, "quota");
+        let mut sum = 0;
+        for (receipt, spans) in receipts.into_iter().zip(&spans) {
+            let Some(Settled::Partial { rejected: told, message }) = answer(receipt) else { panic!("not partial") };
+            prop_assert!(told <= *spans as u64 && message.ends_with("quota"));
+            sum += told;
+        }
+        prop_assert!(sum <= rejected && (spans.len() > 1 && rejected < items || sum == rejected));
     }
 
     /// A partial success: what the upstream has rejected is counted, never more than there was.

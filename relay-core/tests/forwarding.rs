@@ -209,7 +209,7 @@ fn results_travel_back_when_asked_for() {
     assert_ok(&send_all(endpoint(&relay), [encoded(1, 1)]));
     assert_eq!(collector.span_count(), 1, "acknowledged means delivered");
     // PERMISSION_DENIED is for good, so the sender is not asked to come back.
-    assert_eq!(send_all(endpoint(&relay), [encoded(1, 2)])[0].grpc_status(), Some(3));
+    assert_eq!(send_all(endpoint(&relay), [encoded(1, 2)])[0].grpc_status(), Some(7));
     let items = settled(&drain(relay, SOON));
     assert_eq!((items.delivered, items.dropped_for(DropReason::Rejected)), (1, 1));
 }

@@ -123,7 +123,7 @@ fn what_is_refused_is_counted_in_requests() {
     let collector = Collector::start(refuse);
     let waits = UpstreamConfig { wait_for_result: true, ..passing(&collector, Passthrough::Alone) };
     let relay = start([waits]);
-    assert_eq!(send(&relay, vec![call(b"not gzip", "gzip")])[0].grpc_status(), Some(3));
+    assert_eq!(send(&relay, vec![call(b"not gzip", "gzip")])[0].grpc_status(), Some(13));
     let stats = drain(relay, SOON);
     settled(&stats);
     assert_eq!(stats.upstreams[0].unopened.dropped_for(DropReason::Rejected), 1);

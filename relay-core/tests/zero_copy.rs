@@ -263,7 +263,10 @@ fn submit_to(sinks: &[Arc<Recorder>], request: &Bytes) {
     let relay = relay.start().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert_eq!(runtime.block_on(relay.submit(Signal::Traces, request.clone()).unwrap()), Settled::Delivered);
-    settled(&drain(relay, SOON));
+    let stats = drain(relay, SOON);
+    assert!(stats.upstreams.iter().all(|upstream| upstream.items.held() == 0 && upstream.held_bytes == 0));
+    // The sinks keep the bytes, and what several share is held until the last lets go of it: counted once, not once for each.
+    assert_eq!(stats.held_bytes, if sinks.len() > 1 { request.len() } else { 0 });
 }
 
 fn recorded(sink: &Recorder) -> Vec<Span> {

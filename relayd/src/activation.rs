@@ -1,8 +1,6 @@
 //! Socket activation (systemd, sd_listen_fds(3)): listeners that the process was started with, and which receiver each is for. Must
 //! never bind.
 
-use std::os::fd::RawFd;
-
 use listenfd::ListenFd;
 use relay_core::ListeningSocket;
 use relay_core::config::{ListenAddress, ReceiverConfig};
@@ -29,9 +27,7 @@ pub(crate) fn from_environment() -> Result<Inherited, String> {
 }
 
 fn take(passed: &mut ListenFd, number: usize) -> Result<ListeningSocket, String> {
-    let fd: Option<RawFd> = passed.take_raw_fd(number).ok().flatten();
-    let fd = fd.map_or_else(String::new, |fd| format!(" (descriptor {fd})"));
-    let wrong = |error: std::io::Error| format!("socket activation: listener {}{fd}: {error}", number + 1);
+    let wrong = |error: std::io::Error| format!("socket activation: listener {}: {error}", number + 1);
     let none = || std::io::Error::other("it is there twice");
     if let Ok(listener) = passed.take_tcp_listener(number) {
         return listener.ok_or_else(none).and_then(ListeningSocket::inherited_tcp).map_err(wrong);

@@ -119,6 +119,28 @@ impl Generation {
     pub(crate) fn is_healthy(&self) -> bool {
         self.relay.is_healthy()
     }
+
+    /// Whether any of its cores is alive.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.relay.is_alive()
+    }
+
+    /// For each core why it has died, if it has.
+    pub(crate) fn deaths(&self) -> Vec<Option<String>> {
+        self.seen.stats.stats().deaths
+    }
+}
+
+#[cfg(test)]
+impl Generation {
+    pub(crate) fn of(relay: RelayHandle) -> Self {
+        let seen = Seen { stats: relay.stats_reader(), about: Vec::new() };
+        Self { relay, seen, books: Books::default(), places: Vec::new() }
+    }
+
+    pub(crate) fn submit(&self, traces: bytes::Bytes) {
+        drop(self.relay.submit(relay_core::otlp::Signal::Traces, traces).unwrap());
+    }
 }
 
 fn is_any_port(listen: &ListenAddress) -> bool {
@@ -134,6 +156,11 @@ impl Generations {
     /// Relays that drain.
     pub(crate) fn leaving(&self) -> usize {
         self.leaving.len()
+    }
+
+    /// Whether one of those that drain accepts connections still.
+    pub(crate) fn is_leaving_accepting(&self) -> bool {
+        self.leaving.iter().any(|(_, seen)| seen.stats.is_accepting())
     }
 
     /// Puts a relay (or none, at the end) in the place of the one that receives, which is given out to be drained.

@@ -36,7 +36,7 @@ impl Life {
         }
     }
 
-    /// Whether it receives and all cores that do are alive. A probe that finds a dead core ends the run.
+    /// Whether it receives and all cores that do are alive. A probe that finds a dead core says so to the run.
     pub(crate) fn is_healthy(&self) -> bool {
         let Some(alive) = self.generations.borrow().current().map(Generation::is_healthy) else {
             return false;
@@ -45,6 +45,22 @@ impl Life {
             self.died.notify_one();
         }
         alive
+    }
+
+    /// Whether any core is alive, while it receives.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.generations.borrow().current().is_some_and(Generation::is_alive)
+    }
+
+    /// Why it is not healthy, where a core has died.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let deaths = self.generations.borrow().current().map(Generation::deaths).unwrap_or_default();
+        let dead = deaths
+            .iter()
+            .enumerate()
+            .filter_map(|(core, why)| Some(format!("core {core} has died: {}", why.as_ref()?)));
+        let dead: Vec<String> = dead.collect();
+        (!dead.is_empty()).then(|| dead.join("; "))
     }
 
     /// Resolves when a probe has found a dead core.
@@ -73,6 +89,73 @@ pub(crate) fn answer(life: &Life) -> Answer {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "Server not available")
     };
-    let body = serde_json::json!({ "status": text, "upSince": since, "uptime": format!("{uptime:.3}s") });
+    let mut body = serde_json::json!({ "status": text, "upSince": since, "uptime": format!("{uptime:.3}s") });
+    if let Some(reason) = life.reason() {
+        body.as_object_mut().and_then(|fields| fields.insert("reason".to_owned(), reason.into()));
+    }
     Answer { status, content_type: "application/json", body: body.to_string().into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use relay_core::Relay;
+    use relay_core::config::{ReceiverConfig, UpstreamConfig};
+
+    use super::*;
+    use crate::printer::Printer;
+    use crate::samples::sample;
+
+    /// Bytes whose owner panics when a core lets go of them.
+    struct Bomb(Vec<u8>);
+
+    impl AsRef<[u8]> for Bomb {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(self.0.is_empty(), "the bomb of a test");
+        }
+    }
+
+    fn kill_a_core(life: &Life) {
+        let dead = || life.generations().current().map_or(0, |relay| relay.deaths().iter().flatten().count());
+        let before = dead();
+        let spans = sample(0, 1).requests.first().map(|request| request.to_vec());
+        let bomb = Bytes::from_owner(Bomb(spans.unwrap()));
+        life.generations().current().unwrap().submit(bomb);
+        for _ in 0..2000 {
+            if dead() > before {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no core has died");
+    }
+
+    /// Guarantee: from the death of a core on probes hear 503 and why, the run is told once and goes on, until the last one dies.
+    #[tokio::test]
+    async fn probes_hear_of_a_dead_core_and_why() {
+        let sink = std::sync::Arc::new(Printer::new().0);
+        let receiver = ReceiverConfig::new("otlp", "127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap());
+        let relay =
+            Relay::builder().receiver(receiver).upstream(UpstreamConfig::sink("printer", sink)).cores(2);
+        let life = Life::new(Generation::of(relay.start().unwrap()));
+        assert_eq!((answer(&life).status, life.reason()), (StatusCode::OK, None));
+        kill_a_core(&life);
+        let said = answer(&life);
+        assert_eq!(said.status, StatusCode::SERVICE_UNAVAILABLE);
+        let body = String::from_utf8(said.body).unwrap();
+        assert!(
+            body.contains("\"reason\":\"core 0 has died: it has panicked: the bomb of a test\""),
+            "{body}"
+        );
+        tokio::time::timeout(Duration::from_secs(5), life.noticed_death()).await.unwrap();
+        assert!(life.is_alive());
+        kill_a_core(&life);
+        assert!(!life.is_alive() && life.reason().unwrap().contains("; core 1 has died: "));
+    }
 }

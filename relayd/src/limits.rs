@@ -17,6 +17,12 @@ pub(crate) const CONFIG_LOOK_INTERVAL: Duration = Duration::from_secs(3);
 /// up to a byte budget of its own.
 pub(crate) const RELAYS_LEAVING_MAX: usize = 2;
 
+/// Time for a relay that is replaced to leave its listeners to the next one before a reload is said to be over.
+pub(crate) const TAKE_OVER_MAX: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it has.
+pub(crate) const TAKE_OVER_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Exporters of former configurations whose counts are remembered by name; those of more are added up in one row.
 pub(crate) const PAST_UPSTREAMS_MAX: usize = 256;
 

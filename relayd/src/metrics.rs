@@ -17,6 +17,7 @@ use crate::http::Answer;
 use crate::plan::About;
 use crate::process;
 
+mod addresses;
 mod page;
 mod reloads;
 mod tls;
@@ -55,6 +56,8 @@ pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answ
         source.items(&mut page, &stats.upstreams, signal);
     }
     source.exporters(&mut page, &stats.upstreams);
+    addresses::upstreams(&mut page, &source.about, &stats.upstreams);
+    source.refusals(&mut page, &stats.upstreams);
     tls::receivers(&mut page, &listening);
     tls::upstreams(&mut page, &source.about, &stats.upstreams);
     if source.about.iter().any(|about| about.unopened) {
@@ -98,8 +101,13 @@ impl Source {
         let (unit, items) = (unit_of(signal), signal.items());
         let counters: [(&str, &str, Value); 3] = [
             ("sent", "that the upstream accepted", |u| u.items.delivered),
-            ("send_failed", "given up after they were queued", |u| u.items.dropped_total()),
-            ("enqueue_failed", "refused because the queue was full", |u| u.enqueue_failed_items),
+            ("send_failed", "given up after they were queued", |u| {
+                u.items.dropped_total() - u.items.dropped_for(DropReason::QueueFull)
+            }),
+            // Refused back to their sender, or taken by other exporters alone.
+            ("enqueue_failed", "that found the queue full", |u| {
+                u.enqueue_failed_items + u.items.dropped_for(DropReason::QueueFull)
+            }),
         ];
         let of_signal = |about: &'_ About, upstream: &UpstreamStats| {
             (upstream.signal == signal).then(|| about.exporter.clone())
@@ -113,6 +121,11 @@ impl Source {
                 rows,
             );
         }
+        let rejected = |u: &UpstreamStats| u.items.dropped_for(DropReason::PartialSuccess);
+        let rows = self.sums(upstreams.iter(), of_signal, rejected).into_iter();
+        let rows = rows.map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
+        let help = format!("Number of {items} that the upstream rejected in a partial success.");
+        page.counter(&format!("relayd_exporter_rejected_{unit}"), &help, rows);
         let mut rows = Vec::new();
         for reason in DropReason::ALL {
             let sums = self.sums(upstreams.iter(), of_signal, |u| u.items.dropped_for(reason));
@@ -121,8 +134,35 @@ impl Source {
             };
             rows.extend(sums.into_iter().map(row));
         }
-        let help = format!("Number of {items} given up after they were queued, by reason.");
+        let help = format!("Number of {items} given up after they were accepted, by reason.");
         page.counter(&format!("relayd_dropped_{unit}"), &help, rows);
+    }
+
+    /// What the upstreams refuse for good, and what it costs to find it.
+    fn refusals(&self, page: &mut Page<'_>, upstreams: &[UpstreamStats]) {
+        type Value = fn(&UpstreamStats) -> u64;
+        let counters: [(&str, &str, Value); 2] = [
+            (
+                "relayd_exporter_isolating_calls",
+                "Calls that isolated what the upstream refuses for good, or carried what suspects had sent.",
+                |u| u.isolating_calls,
+            ),
+            (
+                "relayd_exporter_isolated_requests",
+                "Requests that the upstream refused for good alone.",
+                |u| u.isolated_requests,
+            ),
+        ];
+        let exporter = |about: &'_ About, _: &UpstreamStats| Some(about.exporter.clone());
+        for (name, help, value) in counters {
+            let sums = self.sums(upstreams.iter(), exporter, value);
+            let rows = sums.into_iter().map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
+            page.counter(name, help, rows);
+        }
+        let suspects = self.sums(upstreams.iter(), exporter, |u| u.suspects as u64);
+        let rows = suspects.into_iter().map(|(exporter, sum)| (labels(&[("exporter", &exporter)]), sum));
+        let help = "Connections of senders whose requests are kept apart, because the upstream has refused one for good.";
+        page.gauge("relayd_exporter_suspects", help, Unit::None, rows);
     }
 
     /// How full the queues are, in what bounds them. The documented alert divides one by the other, and must see what
@@ -150,7 +190,8 @@ impl Source {
 
     fn exporters(&self, page: &mut Page<'_>, upstreams: &[UpstreamStats]) {
         type Value = fn(&UpstreamStats) -> u64;
-        let counters: [(&str, &str, Value); 2] = [
+        let counters: [(&str, &str, Value); 3] = [
+            ("relayd_call_panics", "Calls to the upstream that ended by a panic.", |u| u.call_panics),
             ("relayd_upstream_connects", "Connections made to the upstream.", |u| u.connects),
             ("relayd_upstream_retries", "Attempts to send that were repeated.", |u| u.retries),
         ];
@@ -254,6 +295,11 @@ fn relay(page: &mut Page<'_>, stats: &Stats) {
     let help = "The bound on held bytes; above it requests are refused.";
     page.gauge("relayd_held_bytes_max", help, Unit::None, one(stats.held_bytes_max));
     page.gauge("relayd_connections", "Open connections of senders.", Unit::None, one(stats.connections));
+    let dead = stats.deaths.iter().enumerate();
+    let dead = dead.map(|(core, why)| (labels(&[("core", &core.to_string())]), u64::from(why.is_some())));
+    page.gauge("relayd_core_dead", "1 for a core that has died.", Unit::None, dead);
+    let help = "Connections of senders that ended by a panic.";
+    page.counter("relayd_connection_panics", help, [(Vec::new(), stats.connection_panics)]);
 }
 
 fn process_metrics(page: &mut Page<'_>, uptime_seconds: f64) {

@@ -210,9 +210,10 @@ fn otlp_upstream(
     grpc.auth = otlp.auth.as_ref().map(|auth| Box::new(auth::client_auth(auth)));
     grpc.authority.clone_from(&otlp.authority);
     grpc.user_agent.clone_from(&otlp.user_agent);
+    grpc.balancer = otlp.balancer;
     grpc.retry = otlp.retry;
     let mut upstream = UpstreamConfig::grpc(name, grpc.endpoint.clone());
-    upstream.destination = Destination::Grpc(grpc);
+    upstream.destination = Destination::Grpc(Box::new(grpc));
     upstream.passthrough = passthrough(otlp.passthrough);
     Ok(queued(upstream, otlp.queue.as_ref(), processor, notices))
 }

@@ -11,7 +11,7 @@ use crate::activation::Inherited;
 use crate::config::{Config, Severity};
 use crate::generations::{Departing, Generation};
 use crate::health::Life;
-use crate::limits::{CONFIG_LOOK_INTERVAL, RELAYS_LEAVING_MAX};
+use crate::limits::{CONFIG_LOOK_INTERVAL, RELAYS_LEAVING_MAX, TAKE_OVER_LOOK_INTERVAL, TAKE_OVER_MAX};
 use crate::logging::{self, LevelHandle};
 use crate::metrics::Reloads;
 use crate::outlet::Outlet;
@@ -64,7 +64,7 @@ impl Control {
     }
 
     /// Carries out a reload that is wanted, if not too many relays drain still.
-    pub(crate) fn reload(&mut self) {
+    pub(crate) async fn reload(&mut self) {
         if !self.departures.wanted {
             return;
         }
@@ -80,6 +80,7 @@ impl Control {
         notify::reloading();
         match self.take_new() {
             Ok(changed) => {
+                self.taken_over().await;
                 self.reloads.success(changed);
                 tracing::info!(
                     "configuration read again: {}",
@@ -93,6 +94,18 @@ impl Control {
             }
         }
         notify::ready();
+    }
+
+    /// Resolves when every new connection is the new relay's.
+    async fn taken_over(&self) {
+        let until = clock::now() + TAKE_OVER_MAX;
+        loop {
+            // The former relay's drain begins meanwhile.
+            tokio::time::sleep(TAKE_OVER_LOOK_INTERVAL).await;
+            if !self.life.generations().is_leaving_accepting() || clock::now() >= until {
+                return;
+            }
+        }
     }
 
     /// Whether anything has changed.

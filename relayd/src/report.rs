@@ -12,7 +12,7 @@ use crate::generations::Ended;
 use crate::plan::Plan;
 
 /// Which receivers feed which upstreams, to check the one against the other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Books {
     /// For each upstream the names of the receivers that feed it.
     fed_by: Vec<Vec<String>>,

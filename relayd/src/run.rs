@@ -194,14 +194,15 @@ pub(crate) fn announce(config: &Config, listening_on: &[ListenAddress]) {
     }
 }
 
-/// Resolves when the run is to end; true if because a core has died.
+/// Resolves when the run is to end, by a signal or because no core is left; true if a core has died.
 async fn wait_for_the_end(signals: &mut Signals, life: &Life, control: &mut Control) -> bool {
+    let mut died = false;
     loop {
         tokio::select! {
             ask = signals.next() => match ask {
                 Ask::End(signal) => {
                     tracing::info!("{signal} received; draining");
-                    return false;
+                    return died || !life.is_healthy();
                 }
                 Ask::Reload => control.want(),
             },
@@ -209,11 +210,17 @@ async fn wait_for_the_end(signals: &mut Signals, life: &Life, control: &mut Cont
             () = life.noticed_death() => {}
             () = tokio::time::sleep(CORE_CHECK_INTERVAL) => {}
         }
-        if !life.is_healthy() {
-            tracing::error!("a core has died, and what it held with it; ending");
+        if !life.is_alive() {
+            tracing::error!("all cores have died; ending");
             return true;
         }
-        control.reload();
+        if !died && !life.is_healthy() {
+            died = true;
+            tracing::error!(
+                "health is 503 from now on, and the exit code will be 1; restart relayd to have all cores"
+            );
+        }
+        control.reload().await;
     }
 }
 

@@ -100,7 +100,7 @@ fn start(endpoint: Endpoint) -> Result<RelayHandle, String> {
     grpc.timeout = SEND_CALL_TIMEOUT;
     grpc.retry = RetryPolicy { enabled: false, ..RetryPolicy::default() };
     let mut upstream = UpstreamConfig::grpc("send", endpoint);
-    upstream.destination = Destination::Grpc(grpc);
+    upstream.destination = Destination::Grpc(Box::new(grpc));
     Relay::builder().cores(1).upstream(upstream).start().map_err(|error| error.to_string())
 }
 
@@ -118,6 +118,9 @@ async fn send_one(relay: &RelayHandle, sample: &Sample) -> Result<(), String> {
             }
             Settled::Refused => return Err("it was refused".to_owned()),
             Settled::Dropped(reason) => return Err(reason.name().replace('_', " ")),
+            Settled::Failed(failure) => {
+                return Err(format!("{}: {}", failure.reason.name().replace('_', " "), failure.message));
+            }
         }
     }
     Ok(())

@@ -157,7 +157,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let (path, named) = (dir.join("agent.yaml"), dir.join("endpoint"));
         std::fs::write(&named, "127.0.0.1:24003").unwrap();
-        let text = yaml(1).replace("'127.0.0.1:1'", &format!("${{file:{}}}", named.display()));
+        let text = yaml(1).replace("127.0.0.1:1", &format!("${{file:{}}}", named.display()));
         std::fs::write(&path, &text).unwrap();
         let sources = sources(&path);
         let (loaded, mut watch) = sources.load();
@@ -169,7 +169,7 @@ mod tests {
         assert!(watch.has_settled_change());
         std::fs::write(&path, &text).unwrap();
         let (_, mut watch) = sources.load();
-        std::fs::write(&named, "127.0.0.1:240041").unwrap();
+        std::fs::write(&named, "127.0.0.1:24004 ").unwrap();
         assert!(!watch.has_settled_change() && watch.has_settled_change());
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Batch, DropReason, Ledger, Part, ReceiptSender, Rope};
+use super::{Batch, DropReason, Ledger, Origin, Part, ReceiptSender, Rope};
 use crate::limits::{ARENA_BLOCK_BYTES_MAX, ARENA_BLOCK_BYTES_MIN, BATCH_PARTS_MAX, RECEIVE_BLOCK_BYTES};
 use crate::otlp::{FramedRequest, Signal};
 use crate::queue::{Budget, Charge};
@@ -55,10 +55,14 @@ pub struct BatchBuilder {
     block_bytes: usize,
     parts: Vec<Part>,
     receipts: VecDeque<(usize, ReceiptSender)>,
+    // Who sends the requests that join.
+    origin: Origin,
     bytes: usize,
     items: u64,
     charge: Charge,
     places: Option<(Places, Charge)>,
+    // Reserved for what is added next.
+    credit: (Option<Charge>, Option<Charge>),
 }
 
 impl BatchBuilder {
@@ -80,11 +84,39 @@ impl BatchBuilder {
             block_bytes: 0,
             parts: Vec::new(),
             receipts: VecDeque::new(),
+            origin: Origin::default(),
             bytes: 0,
             items: 0,
             charge: budget.empty_charge(),
             places: places.map(|places| (places.clone(), places.budget.empty_charge())),
+            credit: (None, None),
         }
+    }
+
+    /// What copying a request of `bytes` in charges, in bytes: the blocks that it needs; of a batch that it begins if it does not
+    /// `join` the open one.
+    pub fn blocks_needed(&self, bytes: usize, join: bool) -> usize {
+        let (mut room, mut block) = match join {
+            true => (self.block.capacity() - self.block.len(), self.block_bytes),
+            false => (0, 0),
+        };
+        let mut needed = 0;
+        while room < bytes {
+            block = next_block_bytes(block);
+            room += block;
+            needed += block;
+        }
+        needed
+    }
+
+    /// Takes what is added until [`BatchBuilder::take_credit`] out of these charges, of its budget and its places, as far as they go.
+    pub fn give_credit(&mut self, bytes: Option<Charge>, places: Option<Charge>) {
+        self.credit = (bytes, places);
+    }
+
+    /// Gives back what is left of the credit.
+    pub fn take_credit(&mut self) {
+        self.credit = (None, None);
     }
 
     /// Whether no request has joined since the last seal.
@@ -97,9 +129,9 @@ impl BatchBuilder {
         &self.limits
     }
 
-    /// Lowers the largest batch to `bytes_max`: the upstream has refused a larger one.
-    pub fn lower_bytes_max(&mut self, bytes_max: usize) {
-        self.limits.bytes_max = self.limits.bytes_max.min(bytes_max);
+    /// Makes `bytes_max` the largest batch from now on: what the upstream is known to take at this time.
+    pub fn limit_bytes_max(&mut self, bytes_max: usize) {
+        self.limits.bytes_max = bytes_max;
     }
 
     /// Bytes of the open batch.
@@ -130,6 +162,11 @@ impl BatchBuilder {
         if self.signal.concatenates() { BATCH_PARTS_MAX } else { 1 }
     }
 
+    /// Says who sends the requests that join from now on.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
     /// Adds a request. The caller has asked [`BatchBuilder::fits`], or seals at once afterwards.
     pub fn push(&mut self, request: FramedRequest, receipt: Option<ReceiptSender>) {
         let bytes = request.segments().len();
@@ -137,14 +174,15 @@ impl BatchBuilder {
         if bytes < self.limits.inline_copy_bytes_max {
             request.segments().iter().for_each(|segment| self.copy_in(segment));
         } else {
-            self.push_segments(request, held_bytes);
+            self.push_segments(request, false);
         }
     }
 
-    /// Adds a request whose bytes lie in memory that other upstreams share, and never copies them.
+    /// Adds a request whose bytes lie in memory that other upstreams share and that carries its own charge of the whole budget
+    /// ([`Budget::try_charge_apart`]); never copies them.
     pub fn push_shared(&mut self, request: FramedRequest, receipt: Option<ReceiptSender>) {
         self.enter(request.segments().len(), request.items(), receipt);
-        self.push_segments(request, |bytes| bytes);
+        self.push_segments(request, true);
     }
 
     /// Enters `items` that were offered and cannot be sent, because one item is larger than a batch may be.
@@ -179,22 +217,35 @@ impl BatchBuilder {
     fn enter(&mut self, bytes: usize, items: u64, receipt: Option<ReceiptSender>) {
         self.ledger.enqueue(items);
         if let Some((places, charge)) = &mut self.places {
-            charge.grow_past(places.needed(items));
+            let (credit, needed) = (self.credit.1.as_mut(), places.needed(items));
+            let missing = credit.map_or(needed, |credit| charge.draw(credit, needed));
+            charge.grow_past(missing);
         }
         if let Some(receipt) = receipt {
             self.receipts.push_back((self.parts.len(), receipt));
         }
-        self.parts.push(Part { bytes, items });
+        self.parts.push(Part { bytes, items, origin: self.origin });
         self.bytes += bytes;
         self.items += items;
     }
 
-    fn push_segments(&mut self, request: FramedRequest, held: impl Fn(usize) -> usize) {
+    fn push_segments(&mut self, request: FramedRequest, shared: bool) {
         self.close_run();
         for segment in request.into_segments() {
-            self.charge.grow_past(held(segment.len()));
+            let held = if shared { segment.len() } else { held_bytes(segment.len()) };
+            let missing = self.draw(held);
+            if shared {
+                self.charge.grow_past_apart(missing);
+            } else {
+                self.charge.grow_past(missing);
+            }
             self.pieces.push(segment);
         }
+    }
+
+    /// Draws on the credit for bytes; how many it did not cover.
+    fn draw(&mut self, bytes: usize) -> usize {
+        self.credit.0.as_mut().map_or(bytes, |credit| self.charge.draw(credit, bytes))
     }
 
     fn copy_in(&mut self, mut from: &[u8]) {
@@ -212,10 +263,10 @@ impl BatchBuilder {
 
     fn next_block(&mut self) {
         self.close_run();
-        // Doubling keeps a trickle's batch at one small block and a large batch at a few large ones.
-        self.block_bytes = (self.block_bytes * 2).clamp(ARENA_BLOCK_BYTES_MIN, ARENA_BLOCK_BYTES_MAX);
+        self.block_bytes = next_block_bytes(self.block_bytes);
         self.block = BytesMut::with_capacity(self.block_bytes);
-        self.charge.grow_past(self.block.capacity());
+        let missing = self.draw(self.block.capacity());
+        self.charge.grow_past(missing);
     }
 
     fn close_run(&mut self) {
@@ -223,6 +274,11 @@ impl BatchBuilder {
             self.pieces.push(self.block.split().freeze());
         }
     }
+}
+
+/// The block after one of `bytes`. Doubling keeps a trickle's batch at one small block and a large batch at a few large ones.
+fn next_block_bytes(bytes: usize) -> usize {
+    (bytes * 2).clamp(ARENA_BLOCK_BYTES_MIN, ARENA_BLOCK_BYTES_MAX)
 }
 
 /// What a received slice of `bytes` is charged: itself, and a DATA frame at the least, because it holds the read buffer that it

@@ -13,8 +13,14 @@ pub enum DropReason {
     Aborted,
     /// A single item larger than the upstream's limit, with its resource and scope.
     ItemTooLarge,
+    /// The upstream refused it for good together with others, and was not asked what it is: nothing that is tried there passes
+    /// (a misconfigured upstream), or it does not pass often enough to pay for more calls.
+    NotIsolated,
     /// The upstream counted it in `partial_success` (OTLP, "Partial Success": must not be retried).
     PartialSuccess,
+    /// This upstream had no room for it, others of the same request had: its sender was told success, as by a full queue behind the
+    /// Collector's batch processor.
+    QueueFull,
     /// The upstream refused it for good (OTLP, "Failures": a non-retryable code), alone, after its neighbours were
     /// taken out of the way.
     Rejected,
@@ -27,11 +33,18 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Whether whoever sent it may send it again: it was not refused for good.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Aborted | Self::QueueFull | Self::RetriesExhausted | Self::ShutdownDeadline)
+    }
+
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Aborted,
         Self::ItemTooLarge,
+        Self::NotIsolated,
         Self::PartialSuccess,
+        Self::QueueFull,
         Self::Rejected,
         Self::RetriesExhausted,
         Self::ShutdownDeadline,
@@ -42,7 +55,9 @@ impl DropReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Aborted => "aborted",
+            Self::NotIsolated => "not_isolated",
             Self::PartialSuccess => "partial_success",
+            Self::QueueFull => "queue_full",
             Self::Rejected => "rejected",
             Self::RetriesExhausted => "retries_exhausted",
             Self::ShutdownDeadline => "shutdown_deadline",
@@ -80,6 +95,12 @@ impl Ledger {
         let dropped = std::array::from_fn(|at| self.dropped.get(at).map_or(0, |n| n.load(Ordering::Acquire)));
         let delivered = self.delivered.load(Ordering::Acquire);
         LedgerCounts { enqueued: self.enqueued.load(Ordering::Acquire), delivered, dropped }
+    }
+
+    /// Enters `items` that were accepted for others and found no room here.
+    pub(crate) fn miss(&self, items: u64) {
+        self.enqueue(items);
+        self.drop_items(DropReason::QueueFull, items);
     }
 
     pub(super) fn enqueue(&self, items: u64) {

@@ -5,7 +5,9 @@
 //! fields). The same holds for metrics and logs; a request of profiles is a batch of its own. Nothing here decodes, and nothing here sends.
 
 mod builder;
+mod failure;
 mod ledger;
+mod partition;
 mod receipt;
 mod rope;
 mod sealed;
@@ -14,8 +16,9 @@ mod unopened;
 #[cfg(feature = "io")]
 pub(crate) use builder::held_bytes;
 pub use builder::{BatchBuilder, BatchLimits, Places};
+pub use failure::{Answered, Failure};
 pub use ledger::{DropReason, Ledger, LedgerCounts};
 pub use receipt::{Receipt, ReceiptSender, Settled};
 pub use rope::{Rope, RopeReader};
-pub use sealed::{Batch, Part};
+pub use sealed::{Batch, Origin, Part};
 pub use unopened::{Encoding, Unopened};

@@ -5,12 +5,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 
-use super::DropReason;
+use super::{DropReason, Failure};
 
 /// What became of a request, at one upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +19,41 @@ pub enum Settled {
     Delivered,
     /// The upstream has accepted it, but not all of it or not without a word (OTLP, "Partial Success").
     Partial {
-        /// Items of the request that it rejected; 0 where it has only warned, or where they cannot be told apart from those of other
-        /// requests in the same call.
+        /// Items of the request that were not accepted; 0 where the upstream has only warned. Where it counted items of several requests
+        /// in one call, those that must have been of this one: never too many.
         rejected: u64,
         /// What it said.
         message: Arc<str>,
     },
-    /// It was given up, and counted under this reason.
+    /// It was given up, and counted under this reason, without a word of the upstream's.
     Dropped(DropReason),
+    /// The upstream did not take it.
+    Failed(Arc<Failure>),
     /// It was never taken: the queue or the byte budget was full. Try again later.
     Refused,
+}
+
+impl Settled {
+    /// Whether it is lost here, and sending it again may help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Delivered | Self::Partial { .. } => false,
+            Self::Dropped(reason) => reason.is_retryable(),
+            Self::Failed(failure) => failure.is_retryable,
+            Self::Refused => true,
+        }
+    }
+
+    /// The worse of two is what a sender is told: what it shall send again before what is refused for good, because that may still be
+    /// delivered, and that before what was taken in part.
+    fn rank(&self) -> (u8, u64) {
+        match self {
+            Self::Delivered => (0, 0),
+            Self::Partial { rejected, .. } => (1, *rejected),
+            _ if self.is_retryable() => (3, 0),
+            _ => (2, 0),
+        }
+    }
 }
 
 /// Answers one [`Receipt`]. Dropping it unanswered answers `Dropped(Aborted)`.
@@ -42,29 +67,32 @@ enum Answer {
 }
 
 impl ReceiptSender {
-    /// Answers. Whoever asked may have gone; that is no error.
+    /// Answers for a whole request. Whoever asked may have gone; that is no error.
     pub fn settle(self, settled: Settled) {
+        self.settle_items(settled, 0);
+    }
+
+    /// As [`ReceiptSender::settle`], for what may be a piece of a request, which has so many items.
+    pub fn settle_items(self, settled: Settled, items: u64) {
         match self.0 {
             Answer::Whole(sender) => drop(sender.send(settled)),
-            Answer::Piece(mut piece) => piece.settled = settled,
+            Answer::Piece(mut piece) => piece.settled = Some((settled, items)),
         }
     }
 
     /// Makes `count` senders out of this one, for a request that was cut: the receipt is answered when all of
-    /// them are, as delivered only if all say so.
+    /// them are. What some of them have lost for good while others were delivered is a partial success.
     pub(crate) fn split(self, count: usize) -> Vec<Self> {
         let of = match self.0 {
-            Answer::Whole(sender) => {
-                Arc::new(Pieces { sender: Some(sender), lost: OnceLock::new(), partial: OnceLock::new() })
-            }
+            Answer::Whole(sender) => Arc::new(Pieces { sender: Some(sender), tally: Mutex::default() }),
             Answer::Piece(mut piece) => {
                 // The new pieces answer in its place.
-                piece.settled = Settled::Delivered;
+                piece.settled = None;
                 Arc::clone(&piece.of)
             }
         };
         let aborted = Settled::Dropped(DropReason::Aborted);
-        let piece = || Piece { of: Arc::clone(&of), settled: aborted.clone() };
+        let piece = || Piece { of: Arc::clone(&of), settled: Some((aborted.clone(), 0)) };
         (0..count).map(|_| Self(Answer::Piece(piece()))).collect()
     }
 }
@@ -73,16 +101,13 @@ impl ReceiptSender {
 #[derive(Debug)]
 struct Piece {
     of: Arc<Pieces>,
-    settled: Settled,
+    settled: Option<(Settled, u64)>,
 }
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        // Only the first of each is told.
-        match std::mem::replace(&mut self.settled, Settled::Delivered) {
-            Settled::Delivered => {}
-            partial @ Settled::Partial { .. } => drop(self.of.partial.set(partial)),
-            lost @ (Settled::Dropped(_) | Settled::Refused) => drop(self.of.lost.set(lost)),
+        if let Some((settled, items)) = self.settled.take() {
+            self.of.tally.lock().unwrap_or_else(PoisonError::into_inner).add(settled, items);
         }
     }
 }
@@ -91,21 +116,67 @@ impl Drop for Piece {
 #[derive(Debug)]
 struct Pieces {
     sender: Option<oneshot::Sender<Settled>>,
-    lost: OnceLock<Settled>,
-    partial: OnceLock<Settled>,
+    tally: Mutex<Tally>,
+}
+
+/// What has become of the pieces of one request so far.
+#[derive(Debug, Default)]
+struct Tally {
+    some_delivered: bool,
+    // Items that were not accepted, and shall not be sent again.
+    rejected: u64,
+    // The first words about them, or about any.
+    message: Option<Arc<str>>,
+    // The worst that is no success.
+    lost: Option<Settled>,
+}
+
+impl Tally {
+    fn add(&mut self, settled: Settled, items: u64) {
+        match &settled {
+            Settled::Delivered => self.some_delivered = true,
+            Settled::Partial { rejected, message } => {
+                self.some_delivered = true;
+                self.rejected += rejected;
+                self.message.get_or_insert_with(|| Arc::clone(message));
+            }
+            Settled::Dropped(reason) => {
+                self.rejected += items;
+                self.message.get_or_insert_with(|| reason.name().replace('_', " ").into());
+            }
+            Settled::Failed(failure) => {
+                self.rejected += items;
+                self.message.get_or_insert_with(|| failure.message.as_str().into());
+            }
+            Settled::Refused => {}
+        }
+        if settled.rank() > (1, u64::MAX)
+            && self.lost.as_ref().is_none_or(|lost| lost.rank() < settled.rank())
+        {
+            self.lost = Some(settled);
+        }
+    }
+
+    fn settled(&mut self) -> Settled {
+        match (self.lost.take(), self.message.take()) {
+            (Some(lost), _) if lost.is_retryable() || !self.some_delivered => lost,
+            (_, Some(message)) => Settled::Partial { rejected: self.rejected, message },
+            _ => Settled::Delivered,
+        }
+    }
 }
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        let settled = self.lost.get().or_else(|| self.partial.get()).cloned().unwrap_or(Settled::Delivered);
+        let settled = self.tally.get_mut().unwrap_or_else(PoisonError::into_inner).settled();
         if let Some(sender) = self.sender.take() {
             sender.send(settled).ok();
         }
     }
 }
 
-/// Resolves when every upstream of a request has settled it: `Delivered` if all have, else the first drop, else the first partial
-/// success.
+/// Resolves when every upstream of a request has settled it: `Delivered` if all have taken it, else the worst: what shall be sent
+/// again before what is refused for good, that before a partial success, and of those the one that rejects most.
 ///
 /// Waits at most as long as the upstreams retry (`retry_on_failure.max_elapsed_time`).
 #[derive(Debug)]
@@ -137,12 +208,8 @@ impl Future for Receipt {
         while let Some(last) = self.waiting.last_mut() {
             let answer = ready!(Pin::new(last).poll(cx)).unwrap_or(Settled::Dropped(DropReason::Aborted));
             self.waiting.pop();
-            match (&self.settled, &answer) {
-                (Settled::Delivered, _)
-                | (Settled::Partial { .. }, Settled::Dropped(_) | Settled::Refused) => {
-                    self.settled = answer;
-                }
-                _ => {}
+            if answer.rank() > self.settled.rank() {
+                self.settled = answer;
             }
         }
         Poll::Ready(self.settled.clone())
@@ -153,19 +220,46 @@ impl Future for Receipt {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn all_upstreams_count() {
-        let mut receipt = Receipt::default();
-        let (a, b) = (receipt.sender(), receipt.sender());
-        b.settle(Settled::Delivered);
-        a.settle(Settled::Delivered);
-        assert_eq!(receipt.await, Settled::Delivered);
+    const REJECTED: Settled = Settled::Dropped(DropReason::Rejected);
+    const EXHAUSTED: Settled = Settled::Dropped(DropReason::RetriesExhausted);
 
+    fn partial(rejected: u64, message: &str) -> Settled {
+        Settled::Partial { rejected, message: message.into() }
+    }
+
+    /// What the sender of a request is told whose upstreams say `answers`.
+    async fn of_upstreams(answers: &[Settled]) -> Settled {
         let mut receipt = Receipt::default();
-        let (a, b) = (receipt.sender(), receipt.sender());
-        a.settle(Settled::Dropped(DropReason::Rejected));
-        b.settle(Settled::Delivered);
-        assert_eq!(receipt.await, Settled::Dropped(DropReason::Rejected));
+        let senders: Vec<ReceiptSender> = answers.iter().map(|_| receipt.sender()).collect();
+        for (sender, answer) in senders.into_iter().zip(answers) {
+            sender.settle(answer.clone());
+        }
+        receipt.await
+    }
+
+    /// What the sender of a request is told of whose pieces, of 10 items each, these became.
+    async fn of_pieces(answers: &[Settled]) -> Settled {
+        let mut receipt = Receipt::default();
+        let senders = receipt.sender().split(answers.len());
+        for (sender, answer) in senders.into_iter().zip(answers) {
+            sender.settle_items(answer.clone(), 10);
+        }
+        receipt.await
+    }
+
+    #[tokio::test]
+    async fn the_worst_upstream_counts() {
+        let delivered = Settled::Delivered;
+        let cases = [
+            (vec![delivered.clone(), delivered.clone()], delivered.clone()),
+            (vec![delivered.clone(), REJECTED], REJECTED),
+            (vec![REJECTED, EXHAUSTED, delivered.clone()], EXHAUSTED),
+            (vec![partial(2, "a"), delivered.clone(), partial(3, "b")], partial(3, "b")),
+            (vec![partial(2, "a"), REJECTED], REJECTED),
+        ];
+        for (answers, expected) in cases {
+            assert_eq!(of_upstreams(&answers).await, expected, "{answers:?}");
+        }
     }
 
     #[tokio::test]
@@ -175,26 +269,26 @@ mod tests {
         assert_eq!(receipt.await, Settled::Dropped(DropReason::Aborted));
     }
 
-    /// What one upstream has rejected is told, unless another has lost everything.
+    /// What was delivered is not sent again because another piece is refused for good: that is a partial success.
     #[tokio::test]
-    async fn a_partial_success_is_told() {
-        let partial = Settled::Partial { rejected: 2, message: "quota".into() };
-        for (other, expected) in [
-            (Settled::Delivered, partial.clone()),
-            (Settled::Dropped(DropReason::Rejected), Settled::Dropped(DropReason::Rejected)),
-        ] {
-            let mut receipt = Receipt::default();
-            let (a, mut b) = (receipt.sender(), receipt.sender().split(2));
-            a.settle(other);
-            b.remove(0).settle(partial.clone());
-            b.remove(0).settle(Settled::Delivered);
-            assert_eq!(receipt.await, expected);
+    async fn pieces_add_up() {
+        let delivered = Settled::Delivered;
+        let cases = [
+            (vec![delivered.clone(), delivered.clone()], delivered.clone()),
+            (vec![delivered.clone(), REJECTED, partial(3, "quota")], partial(13, "rejected")),
+            (vec![partial(1, "quota"), partial(2, "more")], partial(3, "quota")),
+            (vec![REJECTED, REJECTED], REJECTED),
+            (vec![delivered.clone(), REJECTED, EXHAUSTED], EXHAUSTED),
+            (vec![delivered, Settled::Refused], Settled::Refused),
+        ];
+        for (answers, expected) in cases {
+            assert_eq!(of_pieces(&answers).await, expected, "{answers:?}");
         }
     }
 
     /// A request that was cut is delivered when all its pieces are, in whatever order.
     #[tokio::test]
-    async fn pieces_answer_together() {
+    async fn pieces_of_pieces_answer_together() {
         let mut receipt = Receipt::default();
         let mut pieces = receipt.sender().split(2);
         let nested = pieces.pop().map(|piece| piece.split(2)).into_iter().flatten();

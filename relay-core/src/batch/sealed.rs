@@ -5,10 +5,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{DropReason, Encoding, Ledger, ReceiptSender, Rope, Settled, Unopened};
-use crate::edit::{SplitLimit, split};
+use super::{DropReason, Encoding, Failure, Ledger, ReceiptSender, Rope, Settled, Unopened};
+use crate::edit::{Split, SplitLimit, split, split_keeping};
 use crate::otlp::{FramedRequest, RawRequest, Signal};
 use crate::queue::Charge;
+
+/// Who sent a request: a number for each connection of a sender, or 0 where nobody knows or the embedding service itself did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Origin(pub u32);
 
 /// One request inside a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub struct Part {
     pub bytes: usize,
     /// Its items.
     pub items: u64,
+    /// Who sent it.
+    pub origin: Origin,
 }
 
 /// Requests merged by concatenation, on their way to one upstream.
@@ -52,7 +58,7 @@ impl Batch {
             signal: request.signal,
             encoding: Some(request.encoding),
             rope: request.bytes.into(),
-            parts: vec![Part { bytes, items: 1 }],
+            parts: vec![Part { bytes, items: 1, origin: Origin::default() }],
             receipts: receipt.map(|receipt| (0, receipt)).into_iter().collect(),
             items: 1,
             charge,
@@ -112,35 +118,60 @@ impl Batch {
         self.charge.units()
     }
 
+    /// Whether somebody waits to be told what becomes of it.
+    pub fn is_awaited(&self) -> bool {
+        !self.receipts.is_empty()
+    }
+
+    /// Says that all its requests came from `origin`.
+    #[must_use]
+    pub fn sent_by(mut self, origin: Origin) -> Self {
+        self.parts.iter_mut().for_each(|part| part.origin = origin);
+        self
+    }
+
     /// The upstream has accepted it, all but `rejected` items (`partial_success.rejected_spans`).
     pub fn deliver(self, rejected: u64) {
         self.deliver_with(rejected, "");
     }
 
-    /// As [`Batch::deliver`], with what the upstream said. Of a batch of one part its sender is told how much was rejected; of several
-    /// nobody can say whose items those were.
+    /// As [`Batch::deliver`], with what the upstream said. It does not say whose items it has rejected: the sender of each request is told
+    /// of as many as must have been its own, because those of the others are fewer. So nobody is told of too many, all together are told
+    /// of no more than were rejected, and where there is one sender, or everything was rejected, all are told exactly.
     pub fn deliver_with(mut self, rejected: u64, message: &str) {
-        let rejected = rejected.min(self.items);
-        self.ledger.deliver(self.items - rejected);
+        let items = std::mem::take(&mut self.items);
+        let rejected = rejected.min(items);
+        self.ledger.deliver(items - rejected);
         self.ledger.drop_items(DropReason::PartialSuccess, rejected);
-        self.items = 0;
-        let settled = match (rejected, message) {
-            (0, "") => Settled::Delivered,
-            _ if self.parts.len() == 1 => Settled::Partial { rejected, message: message.into() },
-            (0, _) => Settled::Partial { rejected: 0, message: message.into() },
-            _ => {
-                let requests = self.parts.len();
-                let message =
-                    format!("{rejected} items of {requests} merged requests were rejected: {message}");
-                Settled::Partial { rejected: 0, message: message.into() }
+        if self.receipts.is_empty() {
+            return;
+        }
+        if rejected == 0 && message.is_empty() {
+            return self.answer(&Settled::Delivered);
+        }
+        let message: Arc<str> = match self.parts.len() {
+            requests if requests > 1 && rejected > 0 => {
+                format!("{rejected} items of {requests} merged requests were rejected: {message}").into()
             }
+            _ => message.into(),
         };
-        self.answer(&settled);
+        for (part, receipt) in self.receipts.drain(..) {
+            let own = self.parts.get(part).map_or(0, |part| part.items);
+            let rejected = rejected.saturating_sub(items.saturating_sub(own));
+            receipt.settle_items(Settled::Partial { rejected, message: Arc::clone(&message) }, own);
+        }
     }
 
     /// It is given up.
     pub fn drop_for(mut self, reason: DropReason) {
         self.give_up(reason);
+    }
+
+    /// It is given up because of what the upstream said.
+    pub fn drop_with(mut self, failure: Failure) {
+        self.ledger.drop_items(failure.reason, self.items);
+        self.items = 0;
+        self.answer(&Settled::Failed(Arc::new(failure)));
     }
 
     /// Cuts it into two batches at the part border nearest to the middle of its bytes. Used to isolate the part that an
@@ -181,19 +212,43 @@ impl Batch {
         (self, Some(second))
     }
 
+    /// Cuts it into two batches of about as many parts or, where it is one, into two of about as many items. Drops nothing. Alone comes
+    /// back what cannot be cut: one item, or a request that was never opened.
+    pub fn halve(self) -> Vec<Self> {
+        if self.parts.len() > 1 {
+            let (first, second) = self.bisect();
+            return std::iter::once(first).chain(second).collect();
+        }
+        let items_max = self.items.div_ceil(2);
+        if self.items < 2 || self.encoding.is_some() {
+            return vec![self];
+        }
+        self.cut_part(SplitLimit { bytes_max: usize::MAX, items_max }, split_keeping)
+    }
+
     /// Cuts it into batches of at most `bytes_max` bytes each: at part borders where that is enough, else inside a
-    /// part (see [`crate::edit::split`]). Items that do not fit alone are dropped and counted. Empty when nothing fits.
+    /// part (see [`crate::edit::split`]). An item that does not fit comes back alone, larger than that: the limit may be a guess. If it is
+    /// alone already, it is dropped and counted, and nothing comes back; so is a request that was never opened.
     pub fn split(self, bytes_max: usize) -> Vec<Self> {
         if self.rope.len() <= bytes_max {
             return vec![self];
         }
         match self.bisect() {
             (first, Some(second)) => {
-                let mut batches = first.split(bytes_max);
-                batches.extend(second.split(bytes_max));
+                let mut batches = first.split_or_keep(bytes_max);
+                batches.extend(second.split_or_keep(bytes_max));
                 batches
             }
             (single, None) => single.split_part(bytes_max),
+        }
+    }
+
+    /// As [`Batch::split`], but a single item was not alone before.
+    fn split_or_keep(self, bytes_max: usize) -> Vec<Self> {
+        if self.parts.len() == 1 && self.items == 1 && self.encoding.is_none() {
+            vec![self]
+        } else {
+            self.split(bytes_max)
         }
     }
 
@@ -203,15 +258,22 @@ impl Batch {
             self.give_up(DropReason::ItemTooLarge);
             return Vec::new();
         }
+        let how = if self.items > 1 { split_keeping } else { split };
+        self.cut_part(SplitLimit { bytes_max, items_max: u64::MAX }, how)
+    }
+
+    /// Cuts its only part.
+    fn cut_part(mut self, limit: SplitLimit, how: fn(&FramedRequest, SplitLimit) -> Split) -> Vec<Self> {
         let segments = self.rope.slice(0, self.rope.len());
         // It was framed when it came in; if it does not frame now, there is nothing to cut.
         let Ok(request) = RawRequest::new(segments).frame(self.signal) else {
             self.give_up(DropReason::Rejected);
             return Vec::new();
         };
-        let cut = split(&request, SplitLimit { bytes_max, items_max: u64::MAX });
-        self.ledger.drop_items(DropReason::ItemTooLarge, cut.dropped_items.min(self.items));
-        self.items -= cut.dropped_items.min(self.items);
+        let cut = how(&request, limit);
+        let too_large = cut.dropped_items.min(self.items);
+        self.ledger.drop_items(DropReason::ItemTooLarge, too_large);
+        self.items -= too_large;
         let (share, last) =
             (self.charge.units() / cut.requests.len().max(1), cut.requests.len().saturating_sub(1));
         let mut batches = Vec::with_capacity(cut.requests.len());
@@ -219,14 +281,14 @@ impl Batch {
             batches.push(self.carve(request, if at == last { usize::MAX } else { share }));
         }
         // The request is delivered when all its pieces are; items that are in none of them are lost already.
-        let lost = usize::from(cut.dropped_items > 0 || batches.is_empty());
-        for (part, receipt) in std::mem::take(&mut self.receipts) {
+        let lost = usize::from(too_large > 0 || batches.is_empty());
+        for (_, receipt) in std::mem::take(&mut self.receipts) {
             let mut pieces = receipt.split(batches.len() + lost);
             for batch in &mut batches {
-                batch.receipts.extend(pieces.pop().map(|piece| (part, piece)));
+                batch.receipts.extend(pieces.pop().map(|piece| (0, piece)));
             }
             for piece in pieces {
-                piece.settle(Settled::Dropped(DropReason::ItemTooLarge));
+                piece.settle_items(Settled::Dropped(DropReason::ItemTooLarge), too_large);
             }
         }
         batches
@@ -237,7 +299,8 @@ impl Batch {
         let places =
             self.places.as_mut().map(|places| places.split_off(share(places.units(), items, self.items)));
         self.items -= items;
-        let part = Part { bytes: request.segments().len(), items };
+        let origin = self.parts.first().map(|part| part.origin).unwrap_or_default();
+        let part = Part { bytes: request.segments().len(), items, origin };
         Self {
             signal: self.signal,
             encoding: self.encoding,
@@ -258,8 +321,9 @@ impl Batch {
     }
 
     fn answer(&mut self, settled: &Settled) {
-        for (_, receipt) in self.receipts.drain(..) {
-            receipt.settle(settled.clone());
+        for (part, receipt) in self.receipts.drain(..) {
+            let items = self.parts.get(part).map_or(0, |part| part.items);
+            receipt.settle_items(settled.clone(), items);
         }
     }
 }

@@ -119,6 +119,16 @@ impl Composer {
         self.place_here(around, unit)
     }
 
+    /// Adds `unit` to an output of its own, or to the last one there may be, whatever the limit says.
+    pub(super) fn place_alone(&mut self, around: &[Header], unit: &Unit) {
+        if self.done.len() + 2 >= SPLIT_REQUESTS_MAX {
+            return self.draft.append(around, unit);
+        }
+        self.flush();
+        self.draft.append(around, unit);
+        self.flush();
+    }
+
     /// Ends the messages being filled but for the outermost `depth`.
     pub(super) fn close_to(&mut self, depth: usize) {
         self.draft.close_to(depth, &mut self.new);

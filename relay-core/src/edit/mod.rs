@@ -8,4 +8,4 @@ mod split;
 
 pub use partition::partition;
 pub use routing_key::RoutingKey;
-pub use split::{Split, SplitLimit, split};
+pub use split::{Split, SplitLimit, split, split_keeping};

@@ -37,6 +37,17 @@ pub struct Split {
 /// gets as many outputs (each holds a reference to that resource, not a copy), up to
 /// [`SPLIT_REQUESTS_MAX`](crate::limits::SPLIT_REQUESTS_MAX); items past that are dropped and counted.
 pub fn split(request: &FramedRequest, limit: SplitLimit) -> Split {
+    cut(request, limit, false)
+}
+
+/// As [`split`], but nothing is dropped: an item that does not fit alone is in a request of its own, which is over the limit, and
+/// what is left after [`SPLIT_REQUESTS_MAX`](crate::limits::SPLIT_REQUESTS_MAX) requests is in the last. For limits that are guessed,
+/// and for whoever splits again what is refused again.
+pub fn split_keeping(request: &FramedRequest, limit: SplitLimit) -> Split {
+    cut(request, limit, true)
+}
+
+fn cut(request: &FramedRequest, limit: SplitLimit, keeps: bool) -> Split {
     if request.len() <= limit.bytes_max && request.items() <= limit.items_max {
         return Split { requests: vec![request.clone()], dropped_items: 0 };
     }
@@ -48,6 +59,7 @@ pub fn split(request: &FramedRequest, limit: SplitLimit) -> Split {
         composer,
         source: &source,
         around: Vec::new(),
+        keeps,
         dropped_items: 0,
     };
     let walked = match segments.as_contiguous() {
@@ -69,6 +81,8 @@ struct Splitter<'a> {
     source: &'a SegmentIndex<'a>,
     /// Headers of the messages that are being taken apart, from the outside in.
     around: Vec<Header>,
+    /// Whether what does not fit goes alone instead of nowhere.
+    keeps: bool,
     dropped_items: u64,
 }
 
@@ -125,7 +139,11 @@ impl Splitter<'_> {
             return Ok(());
         }
         if level == Level::Leaf {
-            self.dropped_items += whole.items;
+            if self.keeps {
+                self.composer.place_alone(&self.around, whole);
+            } else {
+                self.dropped_items += whole.items;
+            }
             return Ok(());
         }
         let header = self.header(body.clone(), level, field)?;

@@ -42,7 +42,8 @@ impl Code {
     /// No valid credentials.
     pub const UNAUTHENTICATED: Self = Self(16);
 
-    const NAMES: [&'static str; 17] = [
+    /// The names of the codes, by number.
+    pub const NAMES: [&'static str; 17] = [
         "OK",
         "CANCELLED",
         "UNKNOWN",
@@ -66,6 +67,13 @@ impl Code {
     pub fn parse(value: &[u8]) -> Self {
         let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         number.map_or(Self::UNKNOWN, Self)
+    }
+
+    /// The code of a name, as gRPC (`DEADLINE_EXCEEDED`) and Go (`DeadlineExceeded`) write them.
+    pub fn named(name: &str) -> Option<Self> {
+        let plain = |name: &str| name.replace('_', "").to_ascii_uppercase().replace("CANCELED", "CANCELLED");
+        let at = Self::NAMES.iter().position(|known| plain(known) == plain(name))?;
+        u32::try_from(at).ok().map(Self)
     }
 
     /// What an HTTP status means when there is no `grpc-status` (gRPC documentation, "HTTP to gRPC Status Code
@@ -160,6 +168,10 @@ mod tests {
         assert_eq!(Code::parse(b"14").to_string(), "UNAVAILABLE");
         assert_eq!(Code::parse(b"99").to_string(), "CODE_99");
         assert_eq!(Code::parse(b"x"), Code::UNKNOWN);
+        for name in ["DEADLINE_EXCEEDED", "DeadlineExceeded", "deadline_exceeded"] {
+            assert_eq!(Code::named(name), Some(Code::DEADLINE_EXCEEDED));
+        }
+        assert_eq!((Code::named("Canceled"), Code::named("GONE")), (Some(Code::CANCELLED), None));
         assert_eq!(Code::from_http(503), Code::UNAVAILABLE);
     }
 }

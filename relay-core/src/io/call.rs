@@ -14,7 +14,7 @@ use crate::batch::{Unopened, held_bytes};
 use crate::encoding::{Encoding, InflateError, inflate};
 use crate::grpc::{Code, Message, MessageAssembler, MessageError, Status, parse_timeout};
 use crate::http2::Fields;
-use crate::limits::{INLINE_COPY_BYTES_MAX, PIECE_COPY_BYTES_MAX};
+use crate::limits::{INLINE_COPY_BYTES_MAX, PIECE_COPY_BYTES_MAX, REFUSED_RETRY_DELAY};
 use crate::otlp::{RawRequest, Signal};
 use crate::queue::{Budget, Charge};
 use crate::stats::{Counted, RejectReason};
@@ -29,11 +29,13 @@ pub(crate) struct Rejection {
     pub(crate) counted: Option<Counted>,
     /// Answer with this HTTP status: the caller does not speak gRPC.
     pub(crate) http: Option<StatusCode>,
+    /// The delay that the sender is asked for, where it is not [`REFUSED_RETRY_DELAY`].
+    pub(crate) delay: Option<Duration>,
 }
 
 impl Rejection {
     pub(crate) fn new(reason: RejectReason, code: Code, message: impl Into<String>) -> Self {
-        Self { reason, status: Status::new(code, message.into()), counted: None, http: None }
+        Self { reason, status: Status::new(code, message.into()), counted: None, http: None, delay: None }
     }
 
     /// The relay is full: the sender shall come back (OTLP/gRPC, "Throttling").
@@ -57,9 +59,9 @@ impl Rejection {
         Self::new(RejectReason::Malformed, Code::INVALID_ARGUMENT, message)
     }
 
-    /// Whether the sender is asked to come back.
-    pub(crate) fn is_retryable(&self) -> bool {
-        self.status.code == Code::UNAVAILABLE
+    /// The delay after which the sender is asked to come back; `None` where it is not asked to.
+    pub(crate) fn retry_delay(&self) -> Option<Duration> {
+        self.delay.or_else(|| (self.status.code == Code::UNAVAILABLE).then_some(REFUSED_RETRY_DELAY))
     }
 }
 
@@ -182,6 +184,11 @@ impl Call {
         Some(std::mem::take(&mut self.unreleased))
     }
 
+    /// Bytes that it holds and that are not counted yet.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed
+    }
+
     /// Bytes of the body that are not released to the sender yet.
     pub(crate) fn unreleased(&self) -> usize {
         self.unreleased
@@ -197,11 +204,11 @@ impl Call {
         let signal = self.signal;
         let message = self.assembler.finish().map_err(|error| message_rejection(&error))?;
         if let (true, true, Some(encoding)) = (self.passes, message.compressed, self.encoding) {
-            return Ok(Inbound::Unopened(Unopened { signal, encoding, bytes: message.body }));
+            return Ok(Unopened { signal, encoding, bytes: message.body }.into());
         }
         let body = decompress(message, self.encoding, self.message_bytes_max)?;
         let framed = RawRequest::new(body).frame(signal);
-        framed.map(Inbound::Framed).map_err(|error| Rejection::malformed(signal, error))
+        framed.map(Inbound::from).map_err(|error| Rejection::malformed(signal, error))
     }
 }
 

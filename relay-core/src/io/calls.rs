@@ -6,31 +6,38 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 
+use super::admission::{Asking, Offered, asking};
 use super::auth::Verifying;
 use super::call::{Call, Rejection, judge};
-use super::core::{Core, Offered};
+use super::core::Core;
 use super::inbound::Inbound;
+use super::not_delivered::{deadline_passed, not_delivered};
+use super::turnstile::{Peer, Waiting, WaitingBytes};
 use super::{clock, gather, reply};
-use crate::batch::{DropReason, Settled};
+use crate::batch::{Origin, Settled};
 use crate::grpc::Code;
 use crate::http2::{Event, Server, Violation};
 use crate::limits;
 use crate::otlp::Signal;
-use crate::queue::Charge;
 use crate::stats::{Counted, RejectReason, Transport};
+
+mod bodies;
 
 /// The calls on one connection, and its HTTP/2.
 pub(crate) struct Calls {
     core: Rc<Core>,
     receiver: usize,
+    origin: Origin,
     message_bytes_max: usize,
+    /// The connection, as far as it waits.
+    pub(crate) peer: Rc<Peer>,
     pub(crate) http2: Server,
     // Calls that are not answered, ascending by stream, but for those in `results`.
     open: Vec<Open>,
@@ -41,8 +48,10 @@ pub(crate) struct Calls {
 enum Later {
     /// The upstream's answer.
     Settled(Counted, Settled),
-    /// Whether its sender may send it. It holds slices of read buffers, which the charge stands for.
-    Verified(Box<Call>, Result<(), Rejection>, Charge),
+    /// Nothing within its sender's deadline.
+    Late(Counted),
+    /// Whether its sender may send it. It holds slices of read buffers, which are counted as waiting.
+    Verified(Box<Call>, Result<(), Rejection>, WaitingBytes),
 }
 
 /// A call that waits.
@@ -52,17 +61,26 @@ struct Open {
 }
 
 enum Wait {
-    /// For more of its body. `old` when it has waited since before the body timer was set.
-    Body { call: Call, old: bool },
-    /// For room to hold more of its body; until then its sender is held back.
-    BodyRoom { call: Call, ended: bool, give_up_at: Instant },
+    /// For more of its body. `old` when it has waited since before the body timer was set. With a `pass` its turn for memory has come,
+    /// and lasts until the body is complete.
+    Body { call: Call, old: bool, pass: Option<Waiting> },
+    /// For memory to hold more of its body; until then its sender is held back.
+    BodyRoom { call: Call, ended: bool, waiting: Waiting },
     /// For room in the queue.
-    Room { request: Inbound, _charge: Charge, give_up_at: Instant, timeout: Option<Duration> },
+    Room { request: Inbound, waiting: Waiting, timeout: Option<Duration> },
 }
 
 impl Calls {
-    pub(crate) fn new(core: Rc<Core>, receiver: usize, message_bytes_max: usize, http2: Server) -> Self {
-        Self { core, receiver, message_bytes_max, http2, open: Vec::new(), results: FuturesUnordered::new() }
+    /// For the connection of this number to the receiver of that number.
+    pub(crate) fn new(
+        core: Rc<Core>,
+        (receiver, origin): (usize, Origin),
+        message_bytes_max: usize,
+        http2: Server,
+    ) -> Self {
+        let peer = Rc::new(core.new_peer());
+        let (open, results) = (Vec::new(), FuturesUnordered::new());
+        Self { core, receiver, origin, message_bytes_max, peer, http2, open, results }
     }
 
     /// Takes what was read.
@@ -92,9 +110,9 @@ impl Calls {
         self.open.iter().any(|open| matches!(open.wait, Wait::Body { .. }))
     }
 
-    /// Whether a call waits for room.
+    /// Whether a call waits for room, or has its turn.
     pub(crate) fn waits_for_room(&self) -> bool {
-        self.open.iter().any(|open| !matches!(open.wait, Wait::Body { .. }))
+        self.open.iter().any(|open| !matches!(open.wait, Wait::Body { pass: None, .. }))
     }
 
     fn place_of(&self, stream: u32) -> Option<usize> {
@@ -121,7 +139,7 @@ impl Calls {
                 if end {
                     return self.complete(stream, call);
                 }
-                self.open.push(Open { stream, wait: Wait::Body { call, old: false } });
+                self.open.push(Open { stream, wait: Wait::Body { call, old: false, pass: None } });
             }
             Err(rejection) => self.refuse(stream, &rejection),
         }
@@ -136,20 +154,22 @@ impl Calls {
         };
         let pushed = match &mut open.wait {
             Wait::Body { call, .. } => call.push(bytes, end),
-            Wait::BodyRoom { call, ended, .. } => {
+            Wait::BodyRoom { call, ended, waiting } => {
                 *ended = end;
-                call.push(bytes, false)
+                let before = call.owed();
+                let pushed = call.push(bytes, false);
+                let more = call.owed() - before;
+                pushed.and_then(|()| if waiting.bytes.try_grow(more) { Ok(()) } else { Err(memory_full()) })
             }
             Wait::Room { .. } => Ok(()),
         };
-        let budget = &self.core.shared.budget;
         let next = match (pushed, &mut open.wait) {
             (Err(rejection), Wait::Body { call, .. } | Wait::BodyRoom { call, .. }) => {
                 Some((Err(rejection), call.unreleased()))
             }
             (Ok(()), Wait::Body { call, .. }) if end => Some((Ok(()), call.unreleased())),
-            (Ok(()), Wait::Body { call, .. }) => {
-                match call.charge(budget) {
+            (Ok(()), Wait::Body { call, pass, .. }) => {
+                match self.core.charge_body(call, pass.as_ref()) {
                     Some(release) => self.http2.release(stream, release),
                     None => self.hold_back(stream),
                 }
@@ -167,30 +187,21 @@ impl Calls {
         }
     }
 
-    /// There is no room for more of this body: its sender gets no window until there is.
-    fn hold_back(&mut self, stream: u32) {
-        let Some(Open { wait: Wait::Body { call, .. }, .. }) =
-            self.place_of(stream).map(|at| self.open.remove(at))
-        else {
-            return;
-        };
-        let give_up_at = clock::now() + self.core.wait_for_room_max(self.receiver, call.timeout);
-        self.wait(stream, Wait::BodyRoom { call, ended: false, give_up_at });
-    }
-
     /// Frames and admits a complete body. Answers, or lets it wait.
     fn complete(&mut self, stream: u32, mut call: Call) {
         if let Some(verifying) = call.verifying.take() {
             return self.verify(stream, call, verifying);
         }
         let timeout = call.timeout;
-        let offered = call.finish().and_then(|request| self.core.offer(self.receiver, request, false));
+        let request = call.finish().map(|request| request.sent_by(self.origin));
+        let offered = request.and_then(|request| self.core.offer(self.receiver, request, Asking::First));
         self.settle(stream, offered, timeout, None);
     }
 
     /// Lets a complete call wait until it is known whether its sender may send it: nothing of it is looked at before.
     fn verify(&mut self, stream: u32, call: Call, verifying: Verifying) {
-        let Some(charge) = self.core.shared.waiting.try_charge(call.received() + limits::READ_BYTES) else {
+        let bytes = call.received() + limits::READ_BYTES;
+        let Some(held) = self.peer.hold(&self.core.shared.waiting, bytes) else {
             return self.refuse(stream, &memory_full());
         };
         let awaited = AwaitedResult::new(&self.core);
@@ -198,7 +209,7 @@ impl Calls {
         self.results.push(Box::pin(async move {
             let verified = verifying.verified().await;
             drop(awaited);
-            (stream, Later::Verified(call, verified, charge))
+            (stream, Later::Verified(call, verified, held))
         }));
     }
 
@@ -207,32 +218,37 @@ impl Calls {
         stream: u32,
         offered: Result<Offered, Rejection>,
         timeout: Option<Duration>,
-        waiting: Option<(Charge, Instant)>,
+        waiting: Option<Waiting>,
     ) {
         match offered {
             Ok(Offered::Queued(counted)) => self.accept(stream, counted),
             Ok(Offered::Waiting(receipt, counted)) => {
                 let awaited = AwaitedResult::new(&self.core);
                 self.results.push(Box::pin(async move {
-                    let settled = receipt.await;
+                    let settled = match timeout {
+                        None => Ok(receipt.await),
+                        Some(timeout) => tokio::time::timeout(timeout, receipt).await,
+                    };
                     drop(awaited);
-                    (stream, Later::Settled(counted, settled))
+                    let later =
+                        settled.map_or(Later::Late(counted), |settled| Later::Settled(counted, settled));
+                    (stream, later)
                 }));
             }
             Ok(Offered::Blocked(request)) => {
-                let waiting = waiting.or_else(|| {
-                    let charge = self.core.shared.waiting.try_charge(request.bytes().len())?;
-                    Some((charge, clock::now() + self.core.wait_for_room_max(self.receiver, timeout)))
-                });
-                match waiting {
-                    Some((charge, give_up_at)) => {
+                if let Some(waiting) = waiting {
+                    return self.wait(stream, Wait::Room { request, waiting, timeout });
+                }
+                let peer = &self.peer;
+                match self.core.wait_for_turn(self.receiver, (peer, &peer.wake), &request, timeout) {
+                    Some(waiting) => {
                         // A slice would hold the read buffer of the whole core while it waits.
                         let request = request.detached();
-                        self.wait(stream, Wait::Room { request, _charge: charge, give_up_at, timeout });
+                        self.wait(stream, Wait::Room { request, waiting, timeout });
                     }
-                    // Nor is there room to wait: asked for the last time, so that each upstream counts what it refuses.
+                    // It has no share left of what may wait.
                     None => {
-                        let last = self.core.offer(self.receiver, request, true);
+                        let last = self.core.offer_without_waiting(self.receiver, request);
                         self.settle(stream, last, timeout, None);
                     }
                 }
@@ -250,57 +266,38 @@ impl Calls {
                     self.count_acceptance(counted);
                     reply::accept_partly(&mut self.http2, stream, rejected, &message);
                 }
-                Later::Settled(counted, settled) => self.refuse(stream, &not_delivered(settled, counted)),
-                Later::Verified(call, Ok(()), _charge) => self.complete(stream, *call),
+                Later::Settled(counted, settled) => {
+                    self.refuse(stream, &not_delivered(&settled, counted, Transport::Grpc));
+                }
+                Later::Late(counted) => self.refuse(stream, &deadline_passed(counted)),
+                Later::Verified(call, Ok(()), _held) => self.complete(stream, *call),
                 Later::Verified(_, Err(rejection), _) => self.refuse(stream, &rejection),
             }
         }
     }
 
-    /// Asks again for all that wait for room.
+    /// Asks again for all whose turn has come, and gives up those that have waited for too long.
     pub(crate) fn retry_all(&mut self) {
         let now = clock::now();
         for open in std::mem::take(&mut self.open) {
             let stream = open.stream;
             match open.wait {
-                wait @ Wait::Body { .. } => self.wait(stream, wait),
-                Wait::BodyRoom { mut call, ended, give_up_at } => match call.charge(&self.core.shared.budget)
-                {
-                    Some(release) => {
-                        self.http2.release(stream, release);
-                        if ended {
-                            self.complete(stream, call);
-                        } else {
-                            self.wait(stream, Wait::Body { call, old: false });
-                        }
-                    }
-                    None if now >= give_up_at => {
-                        self.http2.release(stream, call.unreleased());
-                        self.refuse(stream, &memory_full());
-                    }
-                    None => self.wait(stream, Wait::BodyRoom { call, ended, give_up_at }),
-                },
-                Wait::Room { request, _charge, give_up_at, timeout } => {
-                    let offered = self.core.offer(self.receiver, request, now >= give_up_at);
-                    self.settle(stream, offered, timeout, Some((_charge, give_up_at)));
+                // One that does not get on lets the next have its turn.
+                Wait::Body { call, old, pass } => {
+                    let pass = pass.filter(|pass| now < pass.give_up_at);
+                    self.wait(stream, Wait::Body { call, old, pass });
+                }
+                Wait::BodyRoom { call, ended, waiting } => {
+                    self.retry_body(stream, call, ended, (waiting, now));
+                }
+                Wait::Room { request, waiting, timeout } => {
+                    let offered = match asking(&waiting, now) {
+                        Some(asking) => self.core.offer(self.receiver, request, asking),
+                        None => Ok(Offered::Blocked(request)),
+                    };
+                    self.settle(stream, offered, timeout, Some(waiting));
                 }
             }
-        }
-    }
-
-    /// Gives up the bodies that were waited for when this was last called.
-    pub(crate) fn give_up_old_bodies(&mut self) {
-        for mut open in std::mem::take(&mut self.open) {
-            match &mut open.wait {
-                Wait::Body { call, old: true } => {
-                    self.http2.release(open.stream, call.unreleased());
-                    self.refuse(open.stream, &body_timeout(limits::BODY_TIMEOUT));
-                    continue;
-                }
-                Wait::Body { old, .. } => *old = true,
-                _ => {}
-            }
-            self.open.push(open);
         }
     }
 
@@ -319,20 +316,6 @@ impl Calls {
         self.core.count_rejection(self.receiver, Transport::Grpc, rejection);
         reply::refuse(&mut self.http2, stream, rejection);
     }
-}
-
-/// What a sender is told that waited for the upstream's answer: whether trying again may help is the upstream's word.
-pub(crate) fn not_delivered(settled: Settled, counted: Counted) -> Rejection {
-    let code = match settled {
-        Settled::Dropped(DropReason::Rejected | DropReason::ItemTooLarge) => Code::INVALID_ARGUMENT,
-        Settled::Dropped(DropReason::Unimplemented) => Code::UNIMPLEMENTED,
-        _ => Code::UNAVAILABLE,
-    };
-    let message = match settled {
-        Settled::Dropped(reason) => format!("the upstream did not take it: {}", reason.name()),
-        _ => "the upstream did not take it".to_owned(),
-    };
-    Rejection { counted: Some(counted), ..Rejection::new(RejectReason::Upstream, code, message) }
 }
 
 /// There is no room for a body whose items nobody has counted.

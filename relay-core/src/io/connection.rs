@@ -17,14 +17,21 @@ use tokio::time::{Sleep, sleep};
 use super::calls::Calls;
 use super::clock;
 use super::core::Core;
+use super::origins::OpenOrigin;
 use super::sender::Phase;
 use super::socket::Socket;
+use super::turnstile::Peer;
 use crate::http2::{Server, ServerConfig};
 use crate::limits;
 use crate::stats::Transport;
 
-/// Serves `stream` for the receiver of this number until it ends. `first` was read of it already.
-pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first: Bytes) {
+/// Serves `stream`, which has this number, for the receiver of that number until it ends. `first` was read of it already.
+pub(crate) async fn serve(
+    core: Rc<Core>,
+    (receiver, open): (usize, OpenOrigin),
+    stream: Socket,
+    first: Bytes,
+) {
     let Some(shared) = core.receiver(receiver) else { return };
     if let Some(counters) = core.receiver_counters(receiver, Transport::Grpc) {
         counters.connections.add(1);
@@ -38,7 +45,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, stream: Socket, first
     let mut connection = Connection {
         first,
         receiver,
-        calls: Calls::new(Rc::clone(&core), receiver, shared.config.message_bytes_max, http2),
+        calls: Calls::new(Rc::clone(&core), (receiver, open.origin), shared.config.message_bytes_max, http2),
         reading: Reading::Free,
         room: None,
         age: shared.config.connection_age_max.map(|age| Box::pin(sleep(age))),
@@ -186,13 +193,14 @@ impl Connection {
         }
     }
 
-    /// Whether more may be read now. While the relay is full nothing is, so that TCP holds the sender back before memory grows;
-    /// but only for a time: then calls are read to be refused.
+    /// Whether more may be read now. While the relay is full nothing is of a connection that waits for room already, so that TCP holds its
+    /// sender back before memory grows; but only for a time: then calls are read to be refused. One that does not wait is read: its
+    /// call gets its turn, and what it holds until then is counted.
     fn may_read(&mut self) -> bool {
         if self.calls.http2.pending_bytes() >= limits::ANSWER_BYTES_MAX {
             return false;
         }
-        if self.core.shared.budget.has_room(limits::READ_BYTES) {
+        if self.core.shared.budget.has_room(limits::READ_BYTES) || !self.calls.waits_for_room() {
             self.reading = Reading::Free;
             return true;
         }
@@ -215,11 +223,9 @@ impl Connection {
                 self.room = None;
                 return false;
             }
-            let (core, receiver) = (&self.core, self.receiver);
-            let room = self.room.get_or_insert_with(|| {
-                let core = Rc::clone(core);
-                Box::pin(async move { core.room(receiver).await })
-            });
+            let peer = &self.calls.peer;
+            // Allocates, but only while the relay is full.
+            let room = self.room.get_or_insert_with(|| Box::pin(room(Rc::clone(peer))));
             if room.as_mut().poll(cx).is_pending() {
                 return false;
             }
@@ -293,6 +299,13 @@ impl Connection {
         }
         is_over(&mut self.idle, cx)
     }
+}
+
+/// Resolves when it is worth asking again for what waits.
+async fn room(peer: Rc<Peer>) {
+    tokio::select! {
+    biased;
+     () = peer.wake.notified() => {} () = sleep(limits::FULL_LOOK_INTERVAL) => {} }
 }
 
 /// Whether a timer that may be set has ended; one that has is taken away.

@@ -4,31 +4,27 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::call::Rejection;
 use super::clock::{self, Dice};
-use super::inbound::Inbound;
 use super::intake::Intake;
 use super::listening::ListeningSocket;
 use super::log_limit::LogLimit;
 use super::sender::{Phase, Sender};
 use super::shared::{Command, ReceiverShared, Shared};
 use super::socket::{DetachedSocket, Socket};
-use super::{incoming, listener};
+use super::turnstile::Peer;
+use super::{death, incoming, listener};
+use crate::batch::DropReason;
 use crate::batch::Encoding;
-use crate::batch::{DropReason, Receipt, ReceiptSender, Settled};
-use crate::config::OnFull;
-use crate::limits::{
-    BLOCK_WAIT_MAX, DRAIN_CALLS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX, FULL_LOOK_INTERVAL,
-    REFUSE_WAIT_MAX,
-};
-use crate::otlp::{FramedRequest, Signal};
-use crate::stats::{Counted, ReceiverCounters, RejectReason, Transport};
+use crate::limits::{DRAIN_CALLS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX};
+use crate::otlp::Signal;
+use crate::stats::{ReceiverCounters, Transport};
 
 /// What the tasks of one core share.
 pub(crate) struct Core {
@@ -41,28 +37,23 @@ pub(crate) struct Core {
     pub(crate) awaited_results: Cell<usize>,
     // Listeners that may still bring connections.
     accepting: Cell<usize>,
+    // Connections so far.
+    peers: Cell<u64>,
     // Set when the drain has given up what is left: nothing is taken any more.
     over: Cell<bool>,
     log: Rc<LogLimit>,
 }
 
-/// What became of an offered request.
-pub(crate) enum Offered {
-    /// It is queued: acknowledge it.
-    Queued(Counted),
-    /// It is queued, and its sender wants to know the result.
-    Waiting(Receipt, Counted),
-    /// There is no room, and its sender may wait for it.
-    Blocked(Inbound),
-}
-
 /// Runs a core until it has drained. `listeners` are for the core that accepts.
+///
+/// # Errors
+/// Why the core cannot go on.
 pub(crate) async fn work(
     number: usize,
     shared: Arc<Shared>,
     mut inbox: mpsc::Receiver<Command>,
     listeners: Vec<ListeningSocket>,
-) {
+) -> Result<(), String> {
     let (phase, phase_seen) = watch::channel(Phase::Running);
     let (log, dice) = (Rc::new(LogLimit::default()), Rc::new(Dice::new()));
     let intakes: Vec<Rc<Intake>> =
@@ -72,7 +63,8 @@ pub(crate) async fn work(
         .enumerate()
         .map(|(about, intake)| {
             let intake = (about, Rc::clone(intake));
-            Sender::new(intake, shared.cores.len(), phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
+            let around = (shared.cores.len(), &shared.origins);
+            Sender::new(intake, around, phase_seen.clone(), (Rc::clone(&log), Rc::clone(&dice)))
         })
         .collect();
     let mut sending = JoinSet::new();
@@ -87,36 +79,47 @@ pub(crate) async fn work(
         phase: phase_seen,
         awaited_results: Cell::new(0),
         accepting: Cell::new(0),
+        peers: Cell::new(0),
         over: Cell::new(false),
         log,
     });
-    for (receiver, socket) in listeners.into_iter().enumerate() {
-        let accepting = Accepting::new(&core);
-        tokio::task::spawn_local(
-            async move { listener::accept(accepting.0.clone(), receiver, socket).await },
-        );
-    }
+    let mut accepting = JoinSet::new();
+    accept(&core, &mut accepting, listeners);
     loop {
         let command = tokio::select! {
             biased;
-            // Senders run for ever. One that ended has panicked, and a core that cannot send must not go on receiving:
-            // the thread ends, which `RelayHandle::is_healthy` shows.
-            Some(_) = sending.join_next() => {
-                tracing::error!(core = number, "a sender has died; this core stops");
-                return;
+            // Senders run for ever. One that ended has panicked, and a core that cannot send must not go on receiving.
+            Some(ended) = sending.join_next() => return Err(format!("a sender has ended: {}", why(ended))),
+            Some(ended @ Err(_)) = accepting.join_next() => {
+                return Err(format!("what accepts has ended: {}", why(ended)));
             }
             command = inbox.recv() => command,
         };
-        let Some(command) = command else { return };
+        let Some(command) = command else { return Ok(()) };
         match command {
+            Command::Accept(listeners) => accept(&core, &mut accepting, listeners),
             Command::Connection(socket, receiver) => core.adopt(socket, receiver),
             Command::Submit(request, receipts) => core.submit(request, receipts),
             Command::Drain(deadline, done) => {
                 drain(&core, &senders, &phase, &mut inbox, deadline).await;
                 done.send(()).ok();
-                return;
+                return Ok(());
             }
         }
+    }
+}
+
+fn accept(core: &Rc<Core>, accepting: &mut JoinSet<()>, sockets: Vec<ListeningSocket>) {
+    for (receiver, socket) in sockets.into_iter().enumerate() {
+        let counted = Accepting::new(core);
+        accepting.spawn_local(async move { listener::accept(counted.0.clone(), receiver, socket).await });
+    }
+}
+
+fn why(ended: Result<(), JoinError>) -> String {
+    match ended.map_err(JoinError::try_into_panic) {
+        Err(Ok(panic)) => death::words(&*panic).to_owned(),
+        _ => "it was not to end".to_owned(),
     }
 }
 
@@ -144,69 +147,36 @@ impl Core {
         }
     }
 
+    /// A task of a connection has panicked: that connection is closed, and the others go on.
+    pub(crate) fn count_panic(&self) {
+        if let Some(core) = self.shared.cores.get(self.number) {
+            core.panics.add(1);
+        }
+        if let Some(left_out) = self.log.allow(self.number, "panic") {
+            tracing::error!(
+                core = self.number,
+                left_out,
+                "a connection of a sender has panicked; it is closed"
+            );
+        }
+    }
+
     /// Whether a request of `signal` that comes in this encoding to `receiver` is forwarded unopened.
     pub(crate) fn passes(&self, receiver: usize, signal: Signal, encoding: Encoding) -> bool {
         let routes = self.receiver(receiver).map_or(&[][..], |receiver| receiver.routes(signal));
         self.routed(routes).all(|intake| intake.upstream.passes(encoding))
     }
 
-    /// Offers a request of `receiver` to all its upstreams: each takes or refuses it for itself, and the sender is told
-    /// of a refusal, as by the Collector's fan-out. With `last`, waiting for room is over.
-    pub(crate) fn offer(&self, receiver: usize, request: Inbound, last: bool) -> Result<Offered, Rejection> {
-        let counted = request.counted();
-        let routes = self.receiver(receiver).map_or(&[][..], |receiver| receiver.routes(request.signal()));
-        // An empty request is a success (OTLP, "Full Success"), and nothing to forward.
-        if request.items() == 0 {
-            return Ok(Offered::Queued(counted));
-        }
-        if self.over.get() {
-            // Nobody would send it any more.
-            return Err(Rejection::full(RejectReason::QueueFull, counted));
-        }
-        let shared = routes.len() > 1;
-        if !last && self.routed(routes).any(|intake| intake.admit(&request).is_err()) {
-            return Ok(Offered::Blocked(request));
-        }
-        let request = if shared { request.detached() } else { request };
-        let (mut refused, mut receipt) = (None, None);
-        for intake in self.routed(routes) {
-            // Asked above already, unless this is the last try: then each upstream is asked for itself.
-            match if last { intake.admit(&request) } else { Ok(()) } {
-                Ok(()) => {
-                    let wants = intake.upstream.config.wait_for_result;
-                    let sender = wants.then(|| receipt.get_or_insert_with(Receipt::default).sender());
-                    intake.take(request.clone(), sender, shared);
-                }
-                Err(reason) => {
-                    intake.count_refusal(counted);
-                    refused = Some(reason);
-                }
-            }
-        }
-        match (refused, receipt) {
-            (Some(reason), _) => Err(Rejection::full(reason, counted)),
-            (None, Some(receipt)) => Ok(Offered::Waiting(receipt, counted)),
-            (None, None) => Ok(Offered::Queued(counted)),
-        }
+    /// Whether the drain has given up what is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get()
     }
 
-    /// Resolves when it is worth asking again whether there is room.
-    pub(crate) async fn room(&self, receiver: usize) {
-        let look_again = tokio::time::sleep(FULL_LOOK_INTERVAL);
-        // Allocates, but only while the relay is full.
-        let rooms: Vec<_> =
-            self.fed_by(receiver).map(|intake| Box::pin(intake.upstream.room.notified())).collect();
-        if rooms.is_empty() {
-            return look_again.await;
-        }
-        tokio::select! { biased; _ = futures_util::future::select_all(rooms) => {} () = look_again => {} }
-    }
-
-    /// How long a call of `receiver` whose sender gives it `timeout` waits for room.
-    pub(crate) fn wait_for_room_max(&self, receiver: usize, timeout: Option<Duration>) -> Duration {
-        let blocks = self.fed_by(receiver).any(|intake| intake.upstream.config.on_full == OnFull::Block);
-        let wait = if blocks { BLOCK_WAIT_MAX } else { REFUSE_WAIT_MAX };
-        timeout.map_or(wait, |timeout| timeout.min(wait))
+    /// A connection of this core, as far as it will have to wait.
+    pub(crate) fn new_peer(&self) -> Peer {
+        let nth = self.peers.get();
+        self.peers.set(nth + 1);
+        Peer::new(nth * self.shared.cores.len() as u64 + self.number as u64)
     }
 
     pub(crate) fn count_rejection(&self, receiver: usize, transport: Transport, rejection: &Rejection) {
@@ -229,13 +199,8 @@ impl Core {
         &self.log
     }
 
-    fn routed<'a>(&'a self, routes: &'a [usize]) -> impl Iterator<Item = &'a Rc<Intake>> {
+    pub(super) fn routed<'a>(&'a self, routes: &'a [usize]) -> impl Iterator<Item = &'a Rc<Intake>> {
         routes.iter().filter_map(|route| self.intakes.get(*route))
-    }
-
-    fn fed_by(&self, receiver: usize) -> impl Iterator<Item = &Rc<Intake>> {
-        let routes = self.receiver(receiver).into_iter().flat_map(|receiver| receiver.all_routes());
-        routes.filter_map(|route| self.intakes.get(route))
     }
 
     /// Serves a connection that comes from another core and counts for this one already.
@@ -248,30 +213,6 @@ impl Core {
             }
         }
     }
-
-    /// Takes a request of the embedding service; admission was asked where it came from, and is asked again here.
-    fn submit(&self, request: FramedRequest, receipts: Vec<ReceiptSender>) {
-        let shared = receipts.len() > 1;
-        let request = Inbound::Framed(request);
-        let request = if shared { request.detached() } else { request };
-        let (counted, signal) = (request.counted(), request.signal());
-        let mut refused = None;
-        let takers = self.intakes.iter().filter(|intake| intake.upstream.config.signal == signal);
-        for (intake, receipt) in takers.zip(receipts) {
-            match intake.admit(&request) {
-                Ok(()) => intake.take(request.clone(), Some(receipt), shared),
-                Err(reason) => {
-                    intake.count_refusal(counted);
-                    receipt.settle(Settled::Refused);
-                    refused = Some(reason);
-                }
-            }
-        }
-        match refused {
-            Some(reason) => self.shared.submitted.reject(reason, Some(counted)),
-            None => self.shared.submitted.accept(counted),
-        }
-    }
 }
 
 /// Counts a listener while it may bring connections; also when its task panics.
@@ -280,6 +221,7 @@ struct Accepting(Rc<Core>);
 impl Accepting {
     fn new(core: &Rc<Core>) -> Self {
         core.accepting.update(|count| count + 1);
+        core.shared.accepting.fetch_add(1, Ordering::AcqRel);
         Self(Rc::clone(core))
     }
 }
@@ -287,6 +229,7 @@ impl Accepting {
 impl Drop for Accepting {
     fn drop(&mut self) {
         self.0.accepting.update(|count| count.saturating_sub(1));
+        self.0.shared.accepting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -304,6 +247,7 @@ async fn drain(
         match command {
             Command::Submit(request, receipts) => core.submit(request, receipts),
             Command::Connection(socket, receiver) => core.adopt(socket, receiver),
+            Command::Accept(listeners) => drop(listeners),
             Command::Drain(_, done) => drop(done),
         }
     }
@@ -327,7 +271,7 @@ async fn drain(
     phase.send(Phase::Over).ok();
     // A core that is done early holds nothing itself, and what it would find here are other cores' batches.
     for intake in core.intakes.iter().filter(|_| !in_time) {
-        while let Some(batch) = intake.next(true) {
+        while let Some(batch) = intake.next(true).or_else(|| intake.next_apart_whatever()) {
             batch.drop_for(DropReason::ShutdownDeadline);
         }
     }

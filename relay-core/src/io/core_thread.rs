@@ -18,7 +18,9 @@ pub(crate) use simulated::{CoreThread, start};
 
 #[cfg_attr(feature = "simulation", expect(dead_code, reason = "a simulation has no threads"))]
 mod real {
-    use super::super::{affinity, gather};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::super::{affinity, death, gather};
     use super::*;
 
     /// A core that runs, or has ended.
@@ -57,12 +59,26 @@ mod real {
         let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => {
-                // The handle notices: its drain finds the inbox closed.
-                tracing::error!(core = number, %error, "cannot start the runtime of a core");
-                return;
+                death::announce(&shared, number, format!("its runtime cannot start: {error}"));
+                return death::settle(&shared, number);
             }
         };
-        LocalSet::new().block_on(&runtime, core::work(number, shared, inbox, listeners));
+        let tasks = LocalSet::new();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            tasks.block_on(&runtime, core::work(number, Arc::clone(&shared), inbox, listeners))
+        }));
+        let died = match ended {
+            Ok(ended) => ended.err(),
+            Err(panic) => Some(format!("it has panicked: {}", death::words(&*panic))),
+        };
+        if let Some(why) = &died {
+            death::announce(&shared, number, why.clone());
+        }
+        // Connections are closed, and what its tasks held is counted as given up.
+        drop(tasks);
+        if died.is_some() {
+            death::settle(&shared, number);
+        }
         // A name that is being resolved, or a file on a disk that hangs, must not hold the end up: their threads are left alone.
         runtime.shutdown_background();
     }
@@ -70,6 +86,7 @@ mod real {
 
 #[cfg(feature = "simulation")]
 mod simulated {
+    use super::super::death;
     use super::super::simulation::inherit;
     use super::*;
 
@@ -99,7 +116,13 @@ mod simulated {
         listeners: Vec<ListeningSocket>,
     ) -> io::Result<CoreThread> {
         Ok(CoreThread(tokio::task::spawn_local(inherit(async move {
-            LocalSet::new().run_until(core::work(number, shared, inbox, listeners)).await;
+            let tasks = LocalSet::new();
+            let ended = tasks.run_until(core::work(number, Arc::clone(&shared), inbox, listeners)).await;
+            drop(tasks);
+            if let Err(why) = ended {
+                death::announce(&shared, number, why);
+                death::settle(&shared, number);
+            }
         }))))
     }
 }

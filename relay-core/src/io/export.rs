@@ -149,24 +149,37 @@ fn head(
     )
 }
 
+/// How sending a message once has ended.
+pub(crate) enum Tried {
+    /// With an answer, or with the reason why it cannot be sent at all.
+    Ended(Outcome),
+    /// The upstream leaves, or takes no more calls on this connection, and has not looked at it.
+    NotProcessed,
+    /// On the way, for this reason.
+    Lost(String),
+}
+
 /// Sends `message`, which is encoded as it says, as one call and reads the answer. Takes as long as the upstream does: the caller
 /// bounds it.
 pub(crate) async fn export(
     link: &Rc<Link>,
     template: &Template,
     (message, encoding): (&Rope, Option<Encoding>),
-) -> Outcome {
+) -> Tried {
     let Some(prefix) = prefix(encoding.is_some(), message.len()) else {
-        return refused(Code::RESOURCE_EXHAUSTED, "message length too large for gRPC".to_owned());
+        return Tried::Ended(refused(
+            Code::RESOURCE_EXHAUSTED,
+            "message length too large for gRPC".to_owned(),
+        ));
     };
     let name = encoding.filter(|_| template.names_encoding).and_then(Encoding::grpc_name);
     let own_field = name.map(|name| literal_field(ENCODING_FIELD.as_bytes(), name.as_bytes()));
     let body = Bytes::copy_from_slice(&prefix).chain(message.reader());
     match link.call(&template.head(), own_field.as_deref().unwrap_or_default(), body).await {
-        Ok(Ended::Answered(answer)) => outcome(*answer),
-        Ok(Ended::Reset(reason)) => Outcome::Lost { cause: format!("upstream reset the call: {}", reason.0) },
-        Ok(Ended::NotProcessed) => Outcome::Lost { cause: "upstream is leaving".to_owned() },
-        Err(cause) => Outcome::Lost { cause },
+        Ok(Ended::Answered(answer)) => Tried::Ended(outcome(*answer)),
+        Ok(Ended::Reset(reason)) => Tried::Lost(format!("upstream reset the call: {}", reason.0)),
+        Ok(Ended::NotProcessed) => Tried::NotProcessed,
+        Err(cause) => Tried::Lost(cause),
     }
 }
 

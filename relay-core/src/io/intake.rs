@@ -8,17 +8,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::apart::{Apart, Family};
 use super::clock;
-use super::inbound::Inbound;
+use super::inbound::{Form, Inbound};
 use super::shared::UpstreamShared;
 use super::unopened::Unmerged;
-use crate::batch::held_bytes;
 use crate::batch::{Batch, BatchBuilder, DropReason, ReceiptSender, Settled};
 use crate::config::Passthrough;
-use crate::edit::{SplitLimit, split};
+use crate::edit::{SplitLimit, split, split_keeping};
+use crate::limits::{ARENA_BLOCK_BYTES_MIN, INLINE_COPY_BYTES_MAX};
 use crate::otlp::FramedRequest;
-use crate::queue::Full;
+use crate::queue::{Charge, Full};
 use crate::stats::{Counted, RejectReason, UpstreamCounters};
+
+/// What is set aside for a request that may be taken; given back by being dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    // None where nothing more is held: copied into a block that is there, as most are.
+    bytes: Option<Charge>,
+    places: Option<Charge>,
+}
 
 /// Admission and batching for one upstream, on one core.
 #[derive(Debug)]
@@ -30,6 +39,8 @@ pub(crate) struct Intake {
     // Set exactly while a request is in the open batch.
     open_since: Cell<Option<Instant>>,
     unopened: Unmerged,
+    /// What suspects have sent, and what is left of batches that were refused.
+    pub(crate) apart: Apart,
     // Batches that one request made and the queue had no room for; nothing is admitted until they are gone.
     overflow: RefCell<VecDeque<Batch>>,
 }
@@ -38,58 +49,113 @@ impl Intake {
     pub(crate) fn new(core: usize, upstream: Arc<UpstreamShared>) -> Self {
         let ledger = upstream.ledgers.get(core).map(Arc::clone).unwrap_or_default();
         let counters = upstream.counters.get(core).map(Arc::clone).unwrap_or_default();
-        let places = upstream.places.clone();
-        let builder = BatchBuilder::new(
-            upstream.config.signal,
-            upstream.config.batch,
-            &upstream.budget,
-            places,
-            ledger,
-        );
+        let builder = || {
+            let (config, places, ledger) = (&upstream.config, upstream.places.clone(), Arc::clone(&ledger));
+            BatchBuilder::new(config.signal, config.batch, &upstream.budget, places, ledger)
+        };
+        let (builder, apart) = (builder(), Apart::new(builder()));
         Self {
             core,
             counters,
             builder: RefCell::new(builder),
             open_since: Cell::new(None),
             unopened: Unmerged::default(),
+            apart,
             overflow: RefCell::new(VecDeque::new()),
             upstream,
         }
     }
 
-    /// Whether `request` would be taken now; else why not.
-    pub(crate) fn admit(&self, request: &Inbound) -> Result<(), RejectReason> {
-        let (bytes, items) = (request.bytes().len(), request.items());
-        let builder = self.builder.borrow();
-        if !self.upstream.budget.has_room(request.held_bytes(builder.limits().inline_copy_bytes_max)) {
-            return Err(RejectReason::MemoryFull);
+    /// Sets aside what taking `request` needs: bytes, and places in a queue that is bounded in requests or items. What is set aside is
+    /// charged, so that no other core can promise it too. `shared` says that other upstreams hold the same bytes, and that those
+    /// are charged to the whole already.
+    ///
+    /// # Errors
+    /// Why it would not be taken now.
+    pub(crate) fn reserve(&self, request: &Inbound, shared: bool) -> Result<Reserved, RejectReason> {
+        let (len, items) = (request.bytes().len(), request.items());
+        let is_apart = self.upstream.refusals.is_suspect(request.origin);
+        let open = if is_apart { &self.apart.builder } else { &self.builder };
+        let builder = open.borrow();
+        let joins = request.encoding().is_none() && builder.fits(len, items);
+        let lane_is_full = match is_apart {
+            true => self.apart.is_full(),
+            false => !joins && self.upstream.lanes.is_full(self.core),
+        };
+        if lane_is_full || !self.overflow.borrow().is_empty() {
+            return Err(RejectReason::QueueFull);
         }
-        let places = self.upstream.places.as_ref();
-        let has_place = places.is_none_or(|places| places.budget.has_room(places.needed(items)));
-        let joins = request.encoding().is_none() && builder.fits(bytes, items);
-        let lane_has_room = joins || !self.upstream.lanes.is_full(self.core);
-        if has_place && lane_has_room && self.overflow.borrow().is_empty() {
-            Ok(())
-        } else {
-            Err(RejectReason::QueueFull)
-        }
+        let budget = &self.upstream.budget;
+        let limits = builder.limits();
+        // Each piece of a request that is cut has headers of its own, and a block if it is copied.
+        let pieces =
+            len / limits.bytes_max.max(1) + usize::try_from(items / limits.items_max.max(1)).unwrap_or(len);
+        let cut = if len > limits.bytes_max || items > limits.items_max { pieces } else { 0 };
+        let cut_bytes = cut.saturating_mul(ARENA_BLOCK_BYTES_MIN).min(budget.units_max() / 2);
+        let bytes = match &request.form {
+            _ if shared => budget.try_charge_apart(len).map(Some),
+            Form::Framed(_) if len < limits.inline_copy_bytes_max => {
+                // Nothing is touched that other cores write, unless a block is needed.
+                match builder.blocks_needed(len, joins) + cut_bytes {
+                    0 => Some(None),
+                    needed => budget.try_charge(needed).map(Some),
+                }
+            }
+            Form::Framed(_) => {
+                let held = request.held_bytes(limits.inline_copy_bytes_max);
+                budget.try_charge(held.saturating_add(held.min(cut_bytes))).map(Some)
+            }
+            Form::Unopened(_) => budget.try_charge(request.held_bytes(INLINE_COPY_BYTES_MAX)).map(Some),
+        };
+        let bytes = bytes.ok_or(RejectReason::MemoryFull)?;
+        let places = match &self.upstream.places {
+            Some(places) => {
+                Some(places.budget.try_charge(places.needed(items)).ok_or(RejectReason::QueueFull)?)
+            }
+            None => None,
+        };
+        Ok(Reserved { bytes, places })
     }
 
-    /// Takes `request`; `shared` says that other upstreams hold the same bytes. The caller has asked
-    /// [`Intake::admit`].
-    pub(crate) fn take(&self, request: Inbound, receipt: Option<ReceiptSender>, shared: bool) {
-        let request = match request {
-            Inbound::Framed(request) => request,
-            unopened @ Inbound::Unopened(_) => return self.take_unopened(unopened, receipt),
+    /// Takes `request`, for which this was `reserved`; `shared` says that other upstreams hold the same bytes.
+    pub(crate) fn take(
+        &self,
+        request: Inbound,
+        reserved: Reserved,
+        receipt: Option<ReceiptSender>,
+        shared: bool,
+    ) {
+        let origin = request.origin;
+        let request = match request.form {
+            Form::Framed(request) => request,
+            Form::Unopened(_) => return self.take_unopened(request, reserved, receipt),
         };
-        let mut builder = self.builder.borrow_mut();
-        builder.lower_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
+        let is_apart = self.upstream.refusals.is_suspect(origin);
+        let open = if is_apart { &self.apart.builder } else { &self.builder };
+        let mut builder = open.borrow_mut();
+        builder.set_origin(origin);
+        builder.give_credit(reserved.bytes, reserved.places);
+        self.add_whole((&mut builder, is_apart), request, receipt, shared);
+        builder.take_credit();
+    }
+
+    fn add_whole(
+        &self,
+        (builder, is_apart): (&mut BatchBuilder, bool),
+        request: FramedRequest,
+        receipt: Option<ReceiptSender>,
+        shared: bool,
+    ) {
+        builder.limit_bytes_max(self.upstream.bytes_max.load(Ordering::Relaxed));
         let limits = *builder.limits();
         let (bytes, items) = (request.segments().len(), request.items());
         if bytes <= limits.bytes_max && items <= limits.items_max {
-            self.add(&mut builder, request, receipt, shared);
+            self.add((builder, is_apart), request, receipt, shared);
             return;
         }
+        // What was learned may be a guess, and is not of every address: whether a single item is too large, the upstream shall say.
+        let is_learned = limits.bytes_max < self.upstream.config.batch.bytes_max;
+        let split = if is_learned { split_keeping } else { split };
         let cut = split(&request, SplitLimit { bytes_max: limits.bytes_max, items_max: limits.items_max });
         builder.drop_too_large(cut.dropped_items);
         // The request is delivered when all its pieces are; items that are in none of them are lost already.
@@ -97,10 +163,10 @@ impl Intake {
         let mut receipts =
             receipt.map(|receipt| receipt.split(cut.requests.len() + lost)).unwrap_or_default();
         for piece in cut.requests {
-            self.add(&mut builder, piece, receipts.pop(), shared);
+            self.add((builder, is_apart), piece, receipts.pop(), shared);
         }
         for receipt in receipts {
-            receipt.settle(Settled::Dropped(DropReason::ItemTooLarge));
+            receipt.settle_items(Settled::Dropped(DropReason::ItemTooLarge), cut.dropped_items);
         }
     }
 
@@ -113,9 +179,24 @@ impl Intake {
             .or_else(|| self.take_merged(drain))
     }
 
-    /// When the linger of the open batch is over; `None` while nothing is in it.
-    pub(crate) fn due_at(&self) -> Option<Instant> {
-        let since = [self.open_since.get(), self.unopened.since()].into_iter().flatten().min();
+    /// The next to send a piece of what is sent apart, if there is one.
+    pub(crate) fn next_apart(&self, drain: bool) -> Option<Family> {
+        self.apart.next(self.upstream.config.linger, drain)
+    }
+
+    /// A piece of what is sent apart, to be given up.
+    pub(crate) fn next_apart_whatever(&self) -> Option<Batch> {
+        let mut family = self.next_apart(true)?;
+        let piece = family.pending.pop();
+        self.apart.put_back(family);
+        piece
+    }
+
+    /// When the linger of an open batch is over, that of suspects too if it `may` be sent; `None` while nothing is in one.
+    pub(crate) fn due_at(&self, may_apart: bool) -> Option<Instant> {
+        let apart = self.apart.open_since.get().filter(|_| may_apart);
+        let open = [self.open_since.get(), self.unopened.since(), apart];
+        let since = open.into_iter().flatten().min();
         since.map(|since| since + self.upstream.config.linger)
     }
 
@@ -125,11 +206,21 @@ impl Intake {
         self.counters.enqueue_failed_unopened.add(counted.unopened);
     }
 
+    /// Counts a request that was accepted for other upstreams and had no room here.
+    pub(crate) fn miss(&self, counted: Counted) {
+        for (ledgers, items) in
+            [(&self.upstream.ledgers, counted.items), (&self.upstream.unopened_ledgers, counted.unopened)]
+        {
+            ledgers.get(self.core).filter(|_| items > 0).inspect(|ledger| ledger.miss(items));
+        }
+    }
+
     /// Whether nothing of this core waits here.
     pub(crate) fn is_empty(&self) -> bool {
         self.open_since.get().is_none()
             && self.unopened.since().is_none()
             && self.overflow.borrow().is_empty()
+            && self.apart.is_empty()
             && self.upstream.lanes.len_of(self.core) == 0
     }
 
@@ -142,26 +233,35 @@ impl Intake {
         self.seal(&mut self.builder.borrow_mut())
     }
 
+    /// Adds to the open batch, or to that of suspects.
     fn add(
         &self,
-        builder: &mut BatchBuilder,
+        (builder, is_apart): (&mut BatchBuilder, bool),
         request: FramedRequest,
         receipt: Option<ReceiptSender>,
         shared: bool,
     ) {
+        let seal = |builder: &mut BatchBuilder| match is_apart {
+            true => self.apart.seal(builder),
+            false => self.seal_into_queue(builder),
+        };
         if !builder.fits(request.segments().len(), request.items()) {
-            self.seal_into_queue(builder);
+            seal(builder);
         }
         if shared {
             builder.push_shared(request, receipt);
         } else {
             builder.push(request, receipt);
         }
+        let open_since = if is_apart { &self.apart.open_since } else { &self.open_since };
         if builder.is_due() {
-            self.seal_into_queue(builder);
-        } else if self.open_since.get().is_none() {
+            seal(builder);
+        } else if open_since.get().is_none() {
             // One clock call and one wake-up per batch, not per request.
-            self.open_since.set(Some(clock::now()));
+            open_since.set(Some(clock::now()));
+            self.upstream.lanes.wake(self.core);
+        }
+        if is_apart {
             self.upstream.lanes.wake(self.core);
         }
     }
@@ -181,18 +281,18 @@ impl Intake {
     }
 
     /// Takes a request that is forwarded as it came: alone, or with others of its encoding.
-    fn take_unopened(&self, request: Inbound, receipt: Option<ReceiptSender>) {
+    fn take_unopened(&self, request: Inbound, reserved: Reserved, receipt: Option<ReceiptSender>) {
         // Little ones must not hold a receive buffer each.
-        let Inbound::Unopened(request) = request.detached() else { return };
-        let mut charge = self.upstream.budget.empty_charge();
-        charge.grow_past(request.bytes.iter().map(|segment| held_bytes(segment.len())).sum());
-        let places = self.upstream.places.as_ref().map(|places| {
-            let mut charge = places.budget.empty_charge();
-            charge.grow_past(places.needed(1));
-            charge
-        });
+        let origin = request.origin;
+        let Form::Unopened(request) = request.detached().form else { return };
+        let Reserved { bytes, places } = reserved;
+        let charge = bytes.unwrap_or_else(|| self.upstream.budget.empty_charge());
         let ledger = self.upstream.unopened_ledgers.get(self.core).map(Arc::clone).unwrap_or_default();
-        let batch = Batch::unopened(request, receipt, (charge, places), ledger);
+        let batch = Batch::unopened(request, receipt, (charge, places), ledger).sent_by(origin);
+        if self.upstream.refusals.is_suspect(origin) {
+            self.apart.put(Family::of_suspects(batch));
+            return self.upstream.lanes.wake(self.core);
+        }
         if self.upstream.config.passthrough != Passthrough::Merged {
             return self.queue(batch);
         }
@@ -219,5 +319,12 @@ impl Intake {
         self.counters.batch_items.add(batch.items());
         self.counters.batch_bytes.add(batch.rope().len() as u64);
         Some(batch)
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        // Something is in the open batch only when its core has died: it counts as given up.
+        drop(self.builder.get_mut().seal());
     }
 }

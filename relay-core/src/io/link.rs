@@ -18,8 +18,19 @@ use crate::limits::{READS_PER_TURN_MAX, UPSTREAM_CONTROL_BYTES_MAX, UPSTREAM_REA
 /// A connection on which calls are started. Belongs to one core.
 pub(crate) struct Link {
     state: RefCell<State>,
-    // Something about the connection is other than it was: settled, room for a call, ended.
-    changed: Notify,
+    // Told when something about the connection is other than it was: settled, room for a call, ended.
+    changed: Rc<Notify>,
+}
+
+/// Whether a call can start on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Now.
+    Free,
+    /// When another one has ended.
+    None,
+    /// Never again: it has ended, or the upstream has said GOAWAY.
+    Over,
 }
 
 struct State {
@@ -32,10 +43,11 @@ struct State {
 }
 
 impl Link {
-    /// A link over a connected socket, and the task that drives it. The future resolves when the connection has ended.
-    pub(crate) fn new(stream: Socket) -> (Rc<Self>, impl Future<Output = String>) {
+    /// A link over a connected socket, and the task that drives it; `changed` is told whenever there may be room on it, and at its end.
+    /// The future resolves when the connection has ended.
+    pub(crate) fn new(stream: Socket, changed: Rc<Notify>) -> (Rc<Self>, impl Future<Output = String>) {
         let state = State { client: Client::new(), callers: Vec::new(), driver: None, ended: None };
-        let link = Rc::new(Self { state: RefCell::new(state), changed: Notify::new() });
+        let link = Rc::new(Self { state: RefCell::new(state), changed });
         (Rc::clone(&link), drive(link, stream))
     }
 
@@ -44,22 +56,6 @@ impl Link {
     /// # Errors
     /// Why the connection has ended instead.
     pub(crate) async fn settled(&self) -> Result<(), String> {
-        self.until(|client| client.is_settled()).await
-    }
-
-    /// Resolves when a call may be started.
-    ///
-    /// # Errors
-    /// Why none will ever be: the connection has ended, or the upstream has said GOAWAY.
-    pub(crate) async fn ready(&self) -> Result<(), String> {
-        self.until(|client| client.has_room() || client.is_leaving()).await?;
-        if self.state.borrow().client.is_leaving() {
-            return Err("upstream is leaving".to_owned());
-        }
-        Ok(())
-    }
-
-    async fn until(&self, condition: impl Fn(&Client<Body>) -> bool) -> Result<(), String> {
         loop {
             let changed = self.changed.notified();
             {
@@ -67,11 +63,23 @@ impl Link {
                 if let Some(cause) = &state.ended {
                     return Err(cause.clone());
                 }
-                if condition(&state.client) {
+                if state.client.is_settled() {
                     return Ok(());
                 }
             }
             changed.await;
+        }
+    }
+
+    /// Whether a call can start.
+    pub(crate) fn room(&self) -> Room {
+        let state = self.state.borrow();
+        if state.ended.is_some() || state.client.is_leaving() {
+            Room::Over
+        } else if state.client.has_room() {
+            Room::Free
+        } else {
+            Room::None
         }
     }
 

@@ -101,8 +101,7 @@ fn hand_over(core: &Rc<Core>, receiver: usize, socket: Socket) {
         }
         return;
     }
-    let number = shared.least_loaded();
-    let Some(target) = shared.cores.get(number) else { return };
+    let Some((number, target)) = shared.least_loaded() else { return };
     // Counted here, so that the next choice sees it; the connection's task gives it back.
     target.connections.fetch_add(1, Ordering::Relaxed);
     if number == core.number {

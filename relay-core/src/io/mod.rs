@@ -4,7 +4,10 @@
 //! One OS thread per core runs one single-threaded runtime; everything in [`core`] and below belongs to that thread.
 //! Only [`shared`] is seen by several threads.
 
+pub(crate) mod addresses;
+pub(crate) mod admission;
 pub(crate) mod affinity;
+pub(crate) mod apart;
 pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod calls;
@@ -13,6 +16,7 @@ pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod core_thread;
+pub(crate) mod death;
 pub mod encoding;
 pub(crate) mod export;
 pub(crate) mod gather;
@@ -21,10 +25,14 @@ pub(crate) mod http_export;
 pub(crate) mod inbound;
 pub(crate) mod incoming;
 pub(crate) mod intake;
+pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod listening;
 pub(crate) mod log_limit;
+pub(crate) mod not_delivered;
+pub(crate) mod origins;
+pub(crate) mod pool;
 pub(crate) mod reply;
 pub(crate) mod resolver;
 mod route;
@@ -35,4 +43,5 @@ pub mod simulation;
 pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod transcode;
+pub(crate) mod turnstile;
 pub(crate) mod unopened;

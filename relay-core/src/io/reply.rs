@@ -8,10 +8,10 @@ use super::call::Rejection;
 use crate::encoding::GRPC_ACCEPT;
 use crate::grpc::{Code, ExportResponse, PartialSuccess, encode_message, prefix, status_details_with_retry};
 use crate::http2::Server;
-use crate::limits::{PARTIAL_MESSAGE_BYTES_MAX, REFUSED_RETRY_DELAY};
+use crate::limits::PARTIAL_MESSAGE_BYTES_MAX;
 
 /// Refuses a call: an error status as a response without a body ("Trailers-Only"), or a plain HTTP status for a caller that
-/// does not speak gRPC (gRPC over HTTP2: 415 for another content type). With [`Rejection::is_retryable`], the sender is asked to
+/// does not speak gRPC (gRPC over HTTP2: 415 for another content type). With [`Rejection::retry_delay`], the sender is asked to
 /// come back (OTLP/gRPC, "Throttling").
 pub(crate) fn refuse(http2: &mut Server, stream: u32, rejection: &Rejection) {
     let mut fields: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(6);
@@ -49,8 +49,8 @@ fn grpc_fields(rejection: &Rejection, fields: &mut Vec<(&[u8], Vec<u8>)>) {
     fields.push((b"content-type", b"application/grpc".to_vec()));
     fields.push((b"grpc-status", status.code.0.to_string().into_bytes()));
     fields.push((b"grpc-message", encode_message(&status.message).into_bytes()));
-    if rejection.is_retryable() {
-        let details = status_details_with_retry(status.code, &status.message, REFUSED_RETRY_DELAY);
+    if let Some(delay) = rejection.retry_delay() {
+        let details = status_details_with_retry(status.code, &status.message, delay);
         fields.push((b"grpc-status-details-bin", details.into_bytes()));
     }
     if status.code == Code::UNIMPLEMENTED {

@@ -3,52 +3,85 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::channel::Channel;
+use tokio::sync::{Notify, watch};
+
+use super::addresses::Addresses;
+use super::channel::{Site, Way as Connection};
 use super::clock::{self, Dice};
-use super::export::{Template, export};
-use super::http_export::HttpChannel;
+use super::export::{Template, Tried as GrpcTried, export};
+use super::http_export::{HttpConnector, HttpTemplate, Tried as HttpTried};
 use super::intake::Intake;
+use super::lease::Lease;
 use super::log_limit::LogLimit;
-use super::shared::RouteConfig;
+use super::pool::{Acquired, Pool};
+use super::sender::Phase;
+use super::shared::{RouteConfig, UpstreamShared};
 use crate::batch::{Batch, Encoding, Rope};
 use crate::config::{BatchSink, Compression};
-use crate::upstream::{Outcome, RetryPolicy};
+use crate::limits::{CONNECTION_AGE_MAX, RESENDS_AT_ONCE_MAX};
+use crate::upstream::{Address, Outcome, RetryPolicy, Verdict};
 
 /// Belongs to one core.
 pub(crate) struct Route {
     way: Way,
+    upstream: Arc<UpstreamShared>,
     retry: RetryPolicy,
     attempt_timeout: Duration,
 }
 
 enum Way {
-    Grpc(Rc<Channel>, Template),
+    Grpc(Rc<Pool>, Template),
     // The bound is that on connections: each carries one call; where HTTP/2 is agreed on, one is enough.
-    Http(Box<HttpChannel>, usize),
+    Http(Rc<Pool>, Box<HttpTemplate>, usize),
     Sink(Arc<dyn BatchSink>),
 }
 
+/// How one attempt has ended.
+pub(crate) enum Attempted {
+    /// So, at this address if it went to one.
+    Ended(Outcome, Option<Arc<Address>>),
+    /// It was not begun: no address takes more than this many bytes.
+    TooLarge(usize),
+}
+
+/// A message, how it is encoded, and its size as the upstream will count it (0 if nobody knows).
+type Message<'a> = (&'a Rope, Option<Encoding>, usize);
+
 impl Route {
     /// To the upstream of `intake`, whose number in logs is `about`.
-    pub(crate) fn new((about, intake): (usize, &Intake), (log, dice): (Rc<LogLimit>, Rc<Dice>)) -> Self {
+    pub(crate) fn new(
+        (about, intake): (usize, &Intake),
+        phase: watch::Receiver<Phase>,
+        (log, dice): (Rc<LogLimit>, Rc<Dice>),
+    ) -> Self {
         let (upstream, counters) = (Arc::clone(&intake.upstream), Arc::clone(&intake.counters));
-        let (way, retry, attempt_timeout) = match &intake.upstream.route {
-            RouteConfig::Grpc(grpc) => {
+        let pool = |addresses: &Arc<Addresses>, age_max, http| {
+            let (upstream, addresses) = (Arc::clone(&intake.upstream), Arc::clone(addresses));
+            let (counters, changed) = (Arc::clone(&intake.counters), Rc::new(Notify::new()));
+            Pool::new(Site { about, upstream, addresses, counters, log, dice, age_max, http, changed }, phase)
+        };
+        let (way, retry, attempt_timeout) = match &upstream.route {
+            RouteConfig::Grpc(grpc, addresses) => {
                 let (grpc, template) = &**grpc;
-                let channel = Channel::new(grpc.endpoint.clone(), (about, upstream), counters, (log, dice));
-                (Way::Grpc(channel, template.clone()), grpc.retry, grpc.timeout)
+                (
+                    Way::Grpc(pool(addresses, grpc.connection_age_max, None), template.clone()),
+                    grpc.retry,
+                    grpc.timeout,
+                )
             }
-            RouteConfig::Http(http) => {
+            RouteConfig::Http(http, addresses) => {
                 let (http, template) = &**http;
                 let calls_max = http.connections.connections_max.unwrap_or(usize::MAX);
-                let channel = HttpChannel::new((http, template), (about, upstream), counters, log);
-                (Way::Http(Box::new(channel), calls_max), http.retry, http.timeout)
+                let connector = HttpConnector::new((http, template), Arc::clone(&upstream), counters);
+                let pool = pool(addresses, CONNECTION_AGE_MAX, Some(connector));
+                (Way::Http(pool, Box::new(template.clone()), calls_max), http.retry, http.timeout)
             }
             RouteConfig::Sink(sink) => (Way::Sink(Arc::clone(sink)), RetryPolicy::default(), Duration::MAX),
         };
-        Self { way, retry, attempt_timeout }
+        Self { way, upstream, retry, attempt_timeout }
     }
 
     /// How failed attempts are repeated.
@@ -59,7 +92,7 @@ impl Route {
     /// Calls in flight, at most `configured`.
     pub(crate) fn calls_max(&self, configured: usize) -> usize {
         match &self.way {
-            Way::Http(_, calls_max) => configured.min(*calls_max),
+            Way::Http(_, _, calls_max) => configured.min(*calls_max),
             Way::Grpc(..) | Way::Sink(_) => configured,
         }
     }
@@ -68,7 +101,7 @@ impl Route {
     pub(crate) fn compression(&self) -> Compression {
         match &self.way {
             Way::Grpc(_, template) => template.compression,
-            Way::Http(channel, _) => channel.compression(),
+            Way::Http(_, template, _) => template.compression,
             Way::Sink(_) => Compression::None,
         }
     }
@@ -82,41 +115,98 @@ impl Route {
     pub(crate) async fn attempt(
         &self,
         batch: &Batch,
-        message: (&Rope, Option<Encoding>),
+        (message, encoding): (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
-    ) -> Outcome {
+    ) -> Attempted {
         let give_up_at =
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
+        // What came encoded says nothing about the size of what is not.
+        let bytes = if batch.encoding().is_some() { 0 } else { batch.rope().len() };
+        let message = (message, encoding, bytes);
         match &self.way {
-            Way::Grpc(channel, template) => self.attempt_grpc((channel, template), message, give_up_at).await,
-            Way::Http(channel, _) => channel.export(message, self.attempt_timeout, give_up_at).await,
-            Way::Sink(sink) => sink.deliver(batch),
+            Way::Grpc(pool, _) | Way::Http(pool, _, _) => self.attempt_over(pool, message, give_up_at).await,
+            Way::Sink(sink) => {
+                let outcome = sink.deliver(batch);
+                if bytes > 0 && outcome.verdict_by(&self.retry.table, bytes) == Verdict::TooLarge {
+                    let bytes_max = outcome.size_limit().unwrap_or(bytes / 2);
+                    self.upstream.bytes_max.fetch_min(bytes_max.max(1), Ordering::Relaxed);
+                }
+                Attempted::Ended(outcome, None)
+            }
         }
     }
 
-    async fn attempt_grpc(
+    async fn attempt_over(
         &self,
-        (channel, template): (&Rc<Channel>, &Template),
-        message: (&Rope, Option<Encoding>),
+        pool: &Pool,
+        message: Message<'_>,
         give_up_at: Option<Instant>,
-    ) -> Outcome {
-        let Some((link, generation)) = channel.ready(give_up_at).await else {
-            return Outcome::Lost { cause: "no connection to the upstream".to_owned() };
-        };
-        let answers = channel.answers();
-        match tokio::time::timeout(self.attempt_timeout, export(&link, template, message)).await {
-            Ok(outcome) => {
-                if !matches!(outcome, Outcome::Lost { .. }) {
-                    channel.answered();
+    ) -> Attempted {
+        let mut resends = 0;
+        loop {
+            let lease = match pool.acquire(message.2, give_up_at).await {
+                Acquired::Lease(lease) => lease,
+                Acquired::TooLarge(bytes_max) => return Attempted::TooLarge(bytes_max),
+                Acquired::GivenUp => {
+                    let cause = "no connection to the upstream".to_owned();
+                    return Attempted::Ended(Outcome::Lost { cause }, None);
                 }
-                outcome
-            }
-            Err(_) => {
-                if channel.answers() == answers {
-                    channel.leave(generation);
+            };
+            let address = Arc::clone(lease.address());
+            let sent = tokio::time::timeout(self.attempt_timeout, self.send(&lease, message));
+            let outcome = match sent.await {
+                Ok(Sent::Answered(outcome)) => {
+                    lease.answered(&outcome, outcome.verdict_by(&self.retry.table, message.0.len()));
+                    outcome
                 }
-                Outcome::Lost { cause: format!("no answer within {:?}", self.attempt_timeout) }
-            }
+                Ok(Sent::Lost { cause, broken }) => {
+                    lease.lost(broken);
+                    Outcome::Lost { cause }
+                }
+                // Its server has not looked at it: no attempt at all.
+                Ok(Sent::NotProcessed) if resends < RESENDS_AT_ONCE_MAX => {
+                    resends += 1;
+                    continue;
+                }
+                Ok(Sent::NotProcessed) => Outcome::Lost { cause: "upstream is leaving".to_owned() },
+                Ok(Sent::NotConnected(cause)) => {
+                    lease.not_connected(cause.as_deref());
+                    continue;
+                }
+                Err(_) => {
+                    lease.timed_out();
+                    Outcome::Lost { cause: format!("no answer within {:?}", self.attempt_timeout) }
+                }
+            };
+            return Attempted::Ended(outcome, Some(address));
         }
     }
+
+    async fn send(&self, lease: &Lease, (message, encoding, _): Message<'_>) -> Sent {
+        match (&self.way, &lease.connected().way) {
+            (Way::Grpc(_, template), Connection::Grpc(link)) => {
+                match export(link, template, (message, encoding)).await {
+                    GrpcTried::Ended(outcome) => Sent::Answered(outcome),
+                    GrpcTried::NotProcessed => Sent::NotProcessed,
+                    GrpcTried::Lost(cause) => Sent::Lost { cause, broken: false },
+                }
+            }
+            (Way::Http(_, template, _), Connection::Http(client)) => {
+                match client.send(template, (message, encoding)).await {
+                    HttpTried::Answered(outcome) => Sent::Answered(outcome),
+                    HttpTried::NotConnected(cause) => Sent::NotConnected(cause),
+                    HttpTried::Lost(cause) => Sent::Lost { cause, broken: true },
+                }
+            }
+            _ => Sent::NotConnected(None),
+        }
+    }
+}
+
+/// How sending a message over one connection has ended.
+enum Sent {
+    Answered(Outcome),
+    Lost { cause: String, broken: bool },
+    NotProcessed,
+    NotConnected(Option<String>),
 }

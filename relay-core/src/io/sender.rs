@@ -3,20 +3,26 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
+use super::apart::Family;
 use super::clock::{self, Dice};
 use super::intake::Intake;
 use super::log_limit::LogLimit;
-use super::route::Route;
+use super::not_delivered::failure;
+use super::origins::Origins;
+use super::route::{Attempted, Route};
 use crate::batch::{Batch, DropReason, Encoding, Rope};
 use crate::config::Compression;
 use crate::encoding::deflate;
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
-use crate::upstream::{Decision, Isolation, Outcome, Retry, Verdict};
+use crate::upstream::{Decision, Outcome, Retry, Sent, Turns, Verdict, decide};
+
+mod isolate;
+mod words;
 
 /// How far a core's drain has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,31 +41,44 @@ pub(crate) struct Sender {
     route: Route,
     calls: Cell<usize>,
     calls_max: usize,
+    // Of those, calls that isolate, or that carry what suspects have sent.
+    apart_calls: Cell<usize>,
+    turns: Cell<Turns>,
     call_ended: Notify,
-    // The upstream has asked everybody to wait until then (RetryInfo).
-    hold_until: Cell<Option<Instant>>,
     phase: watch::Receiver<Phase>,
     log: Rc<LogLimit>,
     dice: Rc<Dice>,
+    origins: Arc<Origins>,
     about: usize,
+}
+
+/// How the attempts to send one piece have ended.
+struct Ended {
+    decision: Decision,
+    /// What the upstream said last; `None` if the drain was over before it said anything.
+    outcome: Option<Outcome>,
+    /// Where it was refused for good: whether what was sent is to blame, not an upstream that refuses everything.
+    is_to_blame: bool,
 }
 
 impl Sender {
     pub(crate) fn new(
         (about, intake): (usize, Rc<Intake>),
-        cores: usize,
+        (cores, origins): (usize, &Arc<Origins>),
         phase: watch::Receiver<Phase>,
         (log, dice): (Rc<LogLimit>, Rc<Dice>),
     ) -> Rc<Self> {
         let (log_of_route, dice_of_route) = (Rc::clone(&log), Rc::clone(&dice));
-        let route = Route::new((about, &intake), (log_of_route, dice_of_route));
+        let route = Route::new((about, &intake), phase.clone(), (log_of_route, dice_of_route));
         Rc::new(Self {
             calls: Cell::new(0),
+            apart_calls: Cell::new(0),
+            turns: Cell::default(),
+            origins: Arc::clone(origins),
             calls_max: route.calls_max(intake.upstream.config.calls_max).div_ceil(cores).max(1),
             intake,
             route,
             call_ended: Notify::new(),
-            hold_until: Cell::new(None),
             phase,
             log,
             dice,
@@ -86,18 +105,17 @@ impl Sender {
                 return std::future::pending().await;
             }
             let drain = phase != Phase::Running;
-            let next = self.intake.next(drain).or_else(|| {
+            let next = self.next(drain).or_else(|| {
                 lanes.set_idle(core, true);
-                self.intake.next(drain)
+                self.next(drain)
             });
-            if let Some(batch) = next {
+            if let Some((family, is_apart)) = next {
                 lanes.set_idle(core, false);
-                self.calls.set(self.calls.get() + 1);
-                self.intake.counters.calls.add(1);
-                tokio::task::spawn_local(Rc::clone(&self).deliver(batch));
+                let call = CallGuard::new(&self, is_apart);
+                tokio::task::spawn_local(Rc::clone(&self).deliver(family, call));
                 continue;
             }
-            match self.intake.due_at() {
+            match self.intake.due_at(self.may_send_apart()) {
                 Some(due) => tokio::select! {
                     biased;
                     () = lanes.woken(core) => {}
@@ -108,78 +126,149 @@ impl Sender {
         }
     }
 
-    /// Settles one batch, and whatever it has to be cut into.
-    async fn deliver(self: Rc<Self>, batch: Batch) {
-        let _call = CallGuard(Rc::clone(&self));
-        let mut isolation = Isolation::default();
+    /// What is to be sent next, and whether it is sent apart.
+    fn next(&self, drain: bool) -> Option<(Family, bool)> {
+        let apart = || self.may_send_apart().then(|| self.intake.next_apart(drain)).flatten();
+        let (mut turns, mut found) = (self.turns.get(), None);
+        if turns.is_isolations() {
+            found = apart().map(|family| (family, true));
+        }
+        let found = found
+            .or_else(|| self.intake.next(drain).map(|batch| (Family::of(batch), false)))
+            .or_else(|| apart().map(|family| (family, true)))?;
+        if found.1 {
+            turns.isolating();
+        } else {
+            turns.batch();
+        }
+        self.turns.set(turns);
+        Some(found)
+    }
+
+    fn may_send_apart(&self) -> bool {
+        self.apart_calls.get() < Turns::isolating_max(self.calls_max)
+    }
+
+    /// Settles one batch, and whatever it has to be cut into; of what is sent apart one piece, and leaves the rest for its next turn.
+    async fn deliver(self: Rc<Self>, mut family: Family, call: CallGuard) {
+        let first_attempt = *family.first_attempt.get_or_insert_with(clock::now);
         // Bounded by what the batch itself holds: cutting makes no new items.
-        let mut pending = vec![batch];
-        while let Some(batch) = pending.pop() {
-            let (decision, said) = self.settle(&batch, &mut isolation).await;
-            match decision {
-                Decision::Deliver { rejected } => batch.deliver_with(rejected, &said),
+        while let Some(batch) = family.pending.pop() {
+            let Some(batch) = self.without_suspects(batch, &family) else { continue };
+            let ended = self.settle(&batch, &family, first_attempt).await;
+            let refusals = &self.intake.upstream.refusals;
+            match ended.decision {
+                Decision::Deliver { rejected } => {
+                    refusals.delivered(family.is_suspects);
+                    family.inside = family.inside.map(|_| 0);
+                    let said = match ended.outcome {
+                        Some(Outcome::Accepted { message, .. }) => message,
+                        _ => String::new(),
+                    };
+                    batch.deliver_with(rejected, &said);
+                }
                 Decision::Drop(reason) => {
-                    self.log_drop(&batch, reason);
-                    batch.drop_for(reason);
+                    family.inside = family.inside.map(|refused| refused + 1);
+                    self.give_up(batch, reason, ended);
                 }
                 Decision::SplitTo(bytes_max) => {
-                    // What is still encoded says nothing about the size of what is not.
-                    if batch.encoding().is_none() {
-                        self.intake.upstream.bytes_max.fetch_min(bytes_max.max(1), Ordering::Relaxed);
-                    }
-                    pending.extend(batch.split(bytes_max).into_iter().rev());
+                    family.add(batch.split(bytes_max));
                 }
-                Decision::Bisect => match batch.bisect() {
-                    (first, Some(second)) => pending.extend([second, first]),
-                    (single, None) => single.drop_for(DropReason::Rejected),
-                },
+                Decision::Halve => family.add(self.halves(batch, DropReason::ItemTooLarge)),
+                Decision::Isolate => self.isolate(batch, (&mut family, call.is_apart), ended.is_to_blame),
                 // `settle` waits these out.
-                Decision::RetryAt { .. } => pending.push(batch),
+                Decision::RetryAt { .. } => family.pending.push(batch),
             }
+            // When the drain is over nobody takes the rest: it is given up here.
+            if call.is_apart && *self.phase.borrow() != Phase::Over {
+                break;
+            }
+        }
+        if !family.pending.is_empty() {
+            self.intake.apart.put_back(family);
         }
     }
 
-    /// Tries until something else than another try is decided; with what the upstream said of what it has accepted.
-    async fn settle(&self, batch: &Batch, isolation: &mut Isolation) -> (Decision, String) {
+    fn set_apart(&self, family: Family) {
+        if !family.pending.is_empty() {
+            self.intake.apart.put(family);
+            self.intake.upstream.lanes.wake(self.intake.core);
+        }
+    }
+
+    fn give_up(&self, batch: Batch, reason: DropReason, ended: Ended) {
+        if reason == DropReason::Rejected && batch.parts().len() == 1 {
+            self.caught(&batch, ended.is_to_blame);
+        }
+        self.log_drop(&batch, reason);
+        match ended.outcome {
+            Some(outcome) if batch.is_awaited() => batch.drop_with(failure(outcome, reason)),
+            _ => batch.drop_for(reason),
+        }
+    }
+
+    /// Tries until something else than another try is decided.
+    async fn settle(&self, batch: &Batch, family: &Family, first_attempt: Instant) -> Ended {
         let mut phase = self.phase.clone();
         let mut over = std::pin::pin!(async move {
             phase.wait_for(|phase| *phase == Phase::Over).await.ok();
         });
-        let mut retry = Retry::new(self.route.retry(), clock::now());
-        let give_up_at = self.route.retry().max_elapsed_time.map(|max| clock::now() + max);
+        let policy = self.route.retry();
+        let mut retry = Retry::new(policy, first_attempt);
+        let give_up_at = policy.max_elapsed_time.map(|max| first_attempt + max);
+        let given_up =
+            |reason, outcome| Ended { decision: Decision::Drop(reason), outcome, is_to_blame: false };
         let Ok((message, encoding)) = self.message(batch) else {
-            return (Decision::Drop(DropReason::Aborted), String::new());
+            return given_up(DropReason::Aborted, None);
         };
+        let mut last = None;
         loop {
-            let outcome = tokio::select! {
-                biased;
-                outcome = self.attempt(batch, (&message, encoding), give_up_at) => outcome,
-                () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
+            let attempted = tokio::select! {
+            biased;
+
+                            attempted = self.route.attempt(batch, (&message, encoding), give_up_at) => attempted,
+                            () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
+                        };
+            let (outcome, address) = match attempted {
+                Attempted::Ended(outcome, address) => (outcome, address),
+                // No address takes it as it is: nothing was sent.
+                Attempted::TooLarge(bytes_max) => {
+                    return Ended {
+                        decision: Decision::SplitTo(bytes_max),
+                        outcome: None,
+                        is_to_blame: false,
+                    };
+                }
             };
             self.intake.counters.attempts.add(1);
-            self.log_outcome(&outcome, batch);
-            let size = (batch.rope().len(), batch.parts().len());
+            self.log_outcome(&outcome, address.as_deref(), batch);
+            let is_to_blame = self.is_to_blame(&outcome, batch);
+            let sent = sent(batch, family, is_to_blame);
             let (now, random) = (clock::now(), self.dice.roll());
-            let decision = isolation.decide(&outcome, size, &mut retry, self.route.retry(), now, random);
-            let Decision::RetryAt { at, throttled } = decision else {
-                let said = match outcome {
-                    Outcome::Accepted { message, .. } => message,
-                    _ => String::new(),
-                };
-                return (decision, said);
+            let spend = |calls| self.intake.upstream.refusals.spend(calls, family.is_suspects);
+            let decision = decide(&outcome, sent, (&mut retry, policy), (now, random), spend);
+            let Decision::RetryAt { at, .. } = decision else {
+                return Ended { decision, outcome: Some(outcome), is_to_blame };
             };
+            last = Some(outcome);
             self.intake.counters.retries.add(1);
             let draining = *self.phase.borrow() != Phase::Running;
             let at = if draining { at.min(now + DRAIN_RETRY_DELAY_MAX) } else { at };
-            if throttled {
-                self.hold_until.set(self.hold_until.get().max(Some(at)));
-            }
             tokio::select! {
                 biased;
                 () = self.wait_until(at) => {}
-                () = &mut over => return (Decision::Drop(DropReason::ShutdownDeadline), String::new()),
+                () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
             }
         }
+    }
+
+    /// Whether `batch` was refused for good by an upstream that takes what others send.
+    fn is_to_blame(&self, outcome: &Outcome, batch: &Batch) -> bool {
+        let is_refusal = matches!(outcome, Outcome::Refused { .. } | Outcome::HttpRefused { .. });
+        let upstream = &self.intake.upstream;
+        is_refusal
+            && outcome.verdict_by(&self.route.retry().table, batch.rope().len()) == Verdict::Poisoned
+            && upstream.refusals.refused(upstream.delivered())
     }
 
     /// Waits until `at`, but not longer than a drain allows from the moment it begins.
@@ -196,18 +285,6 @@ impl Sender {
         }
     }
 
-    async fn attempt(
-        &self,
-        batch: &Batch,
-        message: (&Rope, Option<Encoding>),
-        give_up_at: Option<Instant>,
-    ) -> Outcome {
-        while let Some(until) = self.hold_until.get().filter(|until| *until > clock::now()) {
-            self.wait_until(until).await;
-        }
-        self.route.attempt(batch, message, give_up_at).await
-    }
-
     /// The bytes to send and how they are encoded: the batch's own, or their compressed form, made once for all attempts.
     fn message(&self, batch: &Batch) -> std::io::Result<(Rope, Option<Encoding>)> {
         let compression =
@@ -217,65 +294,54 @@ impl Sender {
             encoding => Ok((Rope::new(vec![deflate(compression, batch.rope())?]), encoding)),
         }
     }
+}
 
-    fn log_outcome(&self, outcome: &Outcome, batch: &Batch) {
-        let exporter = &self.intake.upstream.config.name;
-        let (kind, text) = match outcome {
-            Outcome::Accepted { rejected: 0, message } if message.is_empty() => return,
-            Outcome::Accepted { rejected, message } => (
-                "partial_success",
-                format!("partial success: {rejected} {} rejected: {message}", batch.signal().items()),
-            ),
-            Outcome::Refused { status, .. } => ("refused", status.to_string()),
-            Outcome::HttpRefused { status, message, .. } => ("refused", format!("HTTP {status}: {message}")),
-            Outcome::Lost { cause } => ("lost", cause.clone()),
-        };
-        if outcome.verdict() == Verdict::Unimplemented {
-            return self.say_unimplemented(&text, batch);
-        }
-        if let Some(left_out) = self.log.allow(self.about, kind) {
-            let (signal, items, bytes) = (batch.signal().name(), batch.items(), batch.rope().len());
-            tracing::warn!(exporter, signal, items, bytes, left_out, "upstream: {text}");
-        }
-    }
-
-    /// That an upstream does not take a signal (Jaeger takes traces alone) is no outage: it is said once, and counted.
-    fn say_unimplemented(&self, text: &str, batch: &Batch) {
-        if !self.intake.upstream.said_unimplemented.swap(true, Ordering::Relaxed) {
-            let (exporter, signal) = (&self.intake.upstream.config.name, batch.signal());
-            // A wrong path is answered with the same status.
-            let or_url = if self.route.has_path() { "Correct the endpoint, or take" } else { "Take" };
-            tracing::error!(
-                exporter,
-                "upstream does not take {}: {text}; all {} for it are dropped and counted. {or_url} the exporter out of the {} \
-                 pipeline",
-                signal.name(),
-                signal.items(),
-                signal.name()
-            );
-        }
-    }
-
-    fn log_drop(&self, batch: &Batch, reason: DropReason) {
-        if reason == DropReason::Unimplemented {
-            return;
-        }
-        if let Some(left_out) = self.log.allow(self.about, reason.name()) {
-            let exporter = &self.intake.upstream.config.name;
-            let (items, reason, what) = (batch.items(), reason.name(), batch.signal().items());
-            tracing::error!(exporter, items, reason, left_out, "{what} dropped");
-        }
+/// What `batch`, a piece of `family`, is to a decision.
+fn sent(batch: &Batch, family: &Family, is_to_blame: bool) -> Sent {
+    Sent {
+        bytes: batch.rope().len(),
+        parts: batch.parts().len(),
+        items: batch.items(),
+        is_open: batch.encoding().is_none(),
+        inside: is_to_blame.then(|| family.inside.unwrap_or(0)),
     }
 }
 
 /// Counts a call in flight; also when its task panics.
-struct CallGuard(Rc<Sender>);
+struct CallGuard {
+    sender: Rc<Sender>,
+    is_apart: bool,
+}
+
+impl CallGuard {
+    fn new(sender: &Rc<Sender>, is_apart: bool) -> Self {
+        sender.calls.set(sender.calls.get() + 1);
+        sender.intake.counters.calls.add(1);
+        if is_apart {
+            sender.apart_calls.set(sender.apart_calls.get() + 1);
+            sender.intake.counters.isolating_calls.add(1);
+        }
+        Self { sender: Rc::clone(sender), is_apart }
+    }
+}
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        self.0.calls.set(self.0.calls.get() - 1);
-        self.0.intake.counters.calls.sub(1);
-        self.0.call_ended.notify_one();
-        self.0.intake.upstream.room.notify_waiters();
+        let sender = &self.sender;
+        sender.calls.set(sender.calls.get() - 1);
+        if self.is_apart {
+            sender.apart_calls.set(sender.apart_calls.get() - 1);
+            sender.intake.upstream.lanes.wake(sender.intake.core);
+        }
+        sender.intake.counters.calls.sub(1);
+        if std::thread::panicking() {
+            sender.intake.counters.panics.add(1);
+            if let Some(left_out) = sender.log.allow(sender.about, "panic") {
+                let exporter = &sender.intake.upstream.config.name;
+                tracing::error!(exporter, left_out, "a call has panicked; what it held is dropped");
+            }
+        }
+        sender.call_ended.notify_one();
+        sender.intake.upstream.room_came();
     }
 }

@@ -1,19 +1,24 @@
 //! What the cores share: configuration, queues, budgets, counters, and the way to hand work to another core.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use http::HeaderMap;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
+use super::addresses::Addresses;
+use super::apart::Refusals;
 use super::auth::Gate;
 use super::export::{Template, TemplateError};
 use super::http_export::HttpTemplate;
-use super::listening::WeakListening;
+use super::listening::{ListeningSocket, WeakListening};
+use super::origins::Origins;
 use super::resolver::{Membership, Resolver};
 use super::socket::DetachedSocket;
 use super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError, TlsServer};
 use super::transcode::Transcoder;
+use super::turnstile::Turnstile;
 use crate::batch::{Batch, Encoding, Ledger, Places, ReceiptSender};
 use crate::config::{
     BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, ListenAddress, Passthrough, QueueLimit,
@@ -21,8 +26,11 @@ use crate::config::{
 };
 use crate::limits;
 use crate::otlp::{FramedRequest, Signal};
-use crate::queue::{Budget, Lanes};
-use crate::stats::{ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats};
+use crate::queue::{Budget, Lanes, Pressure};
+use crate::stats::{
+    Counter, ReceiverCounters, ReceiverStats, Stats, Transport, UpstreamCounters, UpstreamStats,
+};
+use crate::upstream::{Balancer, Table};
 
 /// Work for a core.
 #[derive(Debug)]
@@ -31,8 +39,10 @@ pub(crate) enum Command {
     Connection(DetachedSocket, usize),
     /// A request of the embedding service, with one receipt per upstream.
     Submit(FramedRequest, Vec<ReceiptSender>),
+    /// Accept for all: the core that did has died. One for each receiver.
+    Accept(Vec<ListeningSocket>),
     /// Stop receiving, send what is held, be done at this time.
-    Drain(std::time::Instant, oneshot::Sender<()>),
+    Drain(Instant, oneshot::Sender<()>),
 }
 
 /// Everything that several threads see.
@@ -44,12 +54,24 @@ pub(crate) struct Shared {
     pub(crate) cores: Vec<CoreShared>,
     /// How long a core may let wake-ups gather.
     pub(crate) gather_pause: std::time::Duration,
-    /// What complete requests hold that wait for room.
+    /// What requests hold that wait for room, and bodies that wait for memory.
     pub(crate) waiting: Arc<Budget>,
+    /// Where bodies that are not complete wait for memory.
+    pub(crate) bodies: Arc<Turnstile>,
+    /// When the relay started.
+    pub(crate) started: Instant,
     /// Requests handed in by the embedding service.
     pub(crate) submitted: ReceiverCounters,
     /// Reads JSON off the cores; there when a receiver speaks OTLP/HTTP.
     pub(crate) transcoder: Option<Transcoder>,
+    /// Who the senders are.
+    pub(crate) origins: Arc<Origins>,
+    /// The core that accepts for all.
+    pub(crate) acceptor: AtomicUsize,
+    /// The listening sockets again, for when that core dies; empty from the beginning of the drain.
+    pub(crate) spare_listeners: Mutex<Vec<ListeningSocket>>,
+    /// Listeners that are accepted from.
+    pub(crate) accepting: AtomicUsize,
     /// Set when the drain begins: acceptors stop, connections say GOAWAY.
     pub(crate) draining: AtomicBool,
 }
@@ -58,6 +80,16 @@ pub(crate) struct Shared {
 pub(crate) struct CoreShared {
     pub(crate) inbox: mpsc::Sender<Command>,
     pub(crate) connections: AtomicUsize,
+    /// Why it has died, if it has.
+    pub(crate) death: OnceLock<String>,
+    /// Connections that ended by a panic.
+    pub(crate) panics: Counter,
+}
+
+impl CoreShared {
+    pub(crate) fn new(inbox: mpsc::Sender<Command>) -> Self {
+        Self { inbox, connections: AtomicUsize::new(0), death: OnceLock::new(), panics: Counter::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +105,8 @@ pub(crate) struct ReceiverShared {
     pub(crate) answer_headers: HeaderMap,
     /// Numbers of the upstreams that it feeds, for each signal; none for a signal that is not served.
     pub(crate) routes: [Vec<usize>; Signal::ALL.len()],
+    /// Where requests of each signal wait for room, shared with all receivers that feed the same upstreams.
+    pub(crate) turnstiles: [Arc<Turnstile>; Signal::ALL.len()],
     /// One for each transport, on each core.
     pub(crate) counters: Vec<[ReceiverCounters; 2]>,
 }
@@ -109,16 +143,26 @@ pub(crate) enum UpstreamError {
 /// A destination whose headers were found valid.
 #[derive(Clone)]
 pub(crate) enum RouteConfig {
-    Grpc(Box<(GrpcConfig, Template)>),
-    Http(Box<(HttpUpstreamConfig, HttpTemplate)>),
+    Grpc(Box<(GrpcConfig, Template)>, Arc<Addresses>),
+    Http(Box<(HttpUpstreamConfig, HttpTemplate)>, Arc<Addresses>),
     Sink(Arc<dyn BatchSink>),
+}
+
+impl RouteConfig {
+    /// Where it leads; nowhere outside of this process for a sink.
+    fn addresses(&self) -> Option<&Addresses> {
+        match self {
+            Self::Grpc(_, addresses) | Self::Http(_, addresses) => Some(addresses),
+            Self::Sink(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for RouteConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Grpc(grpc) => grpc.0.fmt(f),
-            Self::Http(http) => http.0.fmt(f),
+            Self::Grpc(grpc, _) => grpc.0.fmt(f),
+            Self::Http(http, _) => http.0.fmt(f),
             Self::Sink(_) => f.write_str("Sink"),
         }
     }
@@ -142,16 +186,20 @@ pub(crate) struct UpstreamShared {
     pub(crate) unopened_ledgers: Vec<Arc<Ledger>>,
     /// One per core.
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
-    /// What the upstream is known to take, in bytes: the configured bound until it refuses a smaller message.
+    /// What the upstream is known to take, in bytes: the configured bound, or what its addresses take if that is less.
     pub(crate) bytes_max: AtomicUsize,
-    /// Told whenever something held has gone: senders that block on a full queue look again.
-    pub(crate) room: Notify,
+    /// What it refuses for good, and from whom.
+    pub(crate) refusals: Refusals,
+    /// Where requests wait for room in it; set before the cores start.
+    pub(crate) turnstiles: OnceLock<Vec<Arc<Turnstile>>>,
+    /// How long it has been full.
+    pub(crate) pressure: Pressure,
     /// Set when it was said that the upstream has no service for the signal: once is enough.
     pub(crate) said_unimplemented: AtomicBool,
 }
 
 impl UpstreamShared {
-    /// For `cores` cores; may hold what its `budget` allows, and its queue's own limit.
+    /// For `cores` cores; may hold what its `budget` allows, and its queue's own limit; `resolver` says where it is.
     pub(crate) fn new(
         config: UpstreamConfig,
         cores: usize,
@@ -161,20 +209,20 @@ impl UpstreamShared {
         let unopened = config.passthrough != Passthrough::Off;
         let route = match &config.destination {
             Destination::Grpc(grpc) => {
-                RouteConfig::Grpc(Box::new((grpc.clone(), Template::new(grpc, config.signal, unopened)?)))
+                let template = Template::new(grpc, config.signal, unopened)?;
+                let addresses = Arc::new(Addresses::new(grpc.balancer, &grpc.endpoint, resolver));
+                RouteConfig::Grpc(Box::new(((**grpc).clone(), template)), addresses)
             }
             Destination::Http(http) => {
                 let template = HttpTemplate::new(http, |name| std::env::var(name).ok())?;
-                RouteConfig::Http(Box::new(((**http).clone(), template)))
+                let endpoint = template.endpoint(&http.url);
+                let addresses = Arc::new(Addresses::new(Balancer::default(), &endpoint, resolver));
+                RouteConfig::Http(Box::new(((**http).clone(), template)), addresses)
             }
             Destination::Sink(sink) => RouteConfig::Sink(Arc::clone(sink)),
         };
         let (tls, proxy_tls) = tls_dialers(&config.name, &route)?;
-        let members = match &route {
-            RouteConfig::Grpc(grpc) => Some(resolver.watch(&grpc.0.endpoint)),
-            RouteConfig::Http(http) => Some(resolver.watch(&http.1.endpoint(&http.0.url))),
-            RouteConfig::Sink(_) => None,
-        };
+        let members = route.addresses().map(Addresses::membership);
         let bytes_max = match config.queue {
             QueueLimit::Bytes(bytes_max) => bytes_max.min(budget.units_max()),
             _ => budget.units_max(),
@@ -192,7 +240,9 @@ impl UpstreamShared {
             unopened_ledgers: (0..cores).map(|_| Arc::default()).collect(),
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
-            room: Notify::new(),
+            refusals: Refusals::default(),
+            turnstiles: OnceLock::new(),
+            pressure: Pressure::default(),
             said_unimplemented: AtomicBool::new(false),
             route,
             tls,
@@ -202,14 +252,30 @@ impl UpstreamShared {
         }))
     }
 
+    /// Something that was held for it has gone: whoever waits for room may look again.
+    pub(crate) fn room_came(&self) {
+        self.turnstiles.get().into_iter().flatten().for_each(|turnstile| turnstile.room_came());
+    }
+
+    /// Takes over what its addresses are known to take now.
+    pub(crate) fn learn_bytes_max(&self, table: &Table) {
+        self.bytes_max.store(table.bytes_max().min(self.config.batch.bytes_max), Ordering::Relaxed);
+    }
+
     /// Whether requests of `encoding` are forwarded to it unopened.
     pub(crate) fn passes(&self, encoding: Encoding) -> bool {
         let has_encoding = match &self.route {
-            RouteConfig::Grpc(_) => encoding.grpc_name().is_some(),
-            RouteConfig::Http(_) => true,
+            RouteConfig::Grpc(..) => encoding.grpc_name().is_some(),
+            RouteConfig::Http(..) => true,
             RouteConfig::Sink(_) => false,
         };
         self.config.passthrough != Passthrough::Off && has_encoding
+    }
+
+    /// Items that it has accepted, and unopened requests.
+    pub(crate) fn delivered(&self) -> u64 {
+        let ledgers = self.ledgers.iter().chain(&self.unopened_ledgers);
+        ledgers.map(|ledger| ledger.counts().delivered).sum()
     }
 
     fn stats(&self) -> UpstreamStats {
@@ -219,6 +285,7 @@ impl UpstreamShared {
             queue_batches: self.lanes.len(),
             queue_batches_max: limits::QUEUE_BATCHES_MAX * self.ledgers.len(),
             held_bytes: self.budget.used(),
+            suspects: self.refusals.suspects(),
             ..UpstreamStats::default()
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
@@ -226,6 +293,7 @@ impl UpstreamShared {
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats.resolution = self.members.as_ref().and_then(Membership::stats);
+        stats.addresses = self.route.addresses().map(Addresses::stats).unwrap_or_default();
         stats
     }
 }
@@ -234,11 +302,11 @@ impl UpstreamShared {
 fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Option<TlsDialer>), TlsError> {
     let about = format!("upstream {name}");
     Ok(match route {
-        RouteConfig::Grpc(grpc) => {
+        RouteConfig::Grpc(grpc, _) => {
             let tls = grpc.0.tls.as_ref();
             (tls.map(|tls| TlsDialer::new(about, tls, &[ALPN_HTTP2])).transpose()?, None)
         }
-        RouteConfig::Http(http) => {
+        RouteConfig::Http(http, _) => {
             let (config, template) = &**http;
             let connections = &config.connections;
             // A connection that is closed after one call has nothing to share.
@@ -256,14 +324,27 @@ fn tls_dialers(name: &str, route: &RouteConfig) -> Result<(Option<TlsDialer>, Op
 }
 
 impl Shared {
-    /// The core with the fewest connections.
-    pub(crate) fn least_loaded(&self) -> usize {
-        let loads = self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed));
-        loads.enumerate().min_by_key(|(_, load)| *load).map_or(0, |(core, _)| core)
+    /// The numbers of the cores that have not died.
+    pub(crate) fn living(&self) -> impl Iterator<Item = usize> {
+        self.living_cores().map(|(number, _)| number)
+    }
+
+    fn living_cores(&self) -> impl Iterator<Item = (usize, &CoreShared)> {
+        self.cores.iter().enumerate().filter(|(_, core)| core.death.get().is_none())
+    }
+
+    /// The living core with the fewest connections.
+    pub(crate) fn least_loaded(&self) -> Option<(usize, &CoreShared)> {
+        self.living_cores().min_by_key(|(_, core)| core.connections.load(Ordering::Relaxed))
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.cores.iter().map(|core| core.connections.load(Ordering::Relaxed)).sum()
+        // What a dead core had was closed with it.
+        self.living_cores().map(|(_, core)| core.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    pub(crate) fn spare_listeners(&self) -> MutexGuard<'_, Vec<ListeningSocket>> {
+        self.spare_listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -293,6 +374,8 @@ impl Shared {
             held_bytes: self.budget.used(),
             held_bytes_max: self.budget.units_max(),
             connections: self.connections(),
+            deaths: self.cores.iter().map(|core| core.death.get().cloned()).collect(),
+            connection_panics: self.cores.iter().map(|core| core.panics.get()).sum(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! moves bytes and must never look at them.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,7 +19,7 @@ use tokio_rustls::TlsStream;
 #[cfg(feature = "simulation")]
 use super::simulation::{TcpStream, TcpStream as StdTcpStream, keep_alive, notice_silence};
 use super::tls::{TlsDialer, in_words};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Place};
 
 /// A connected stream. What is written over TLS may stay in its buffer until it is flushed; a flush of the others is free.
 #[derive(Debug)]
@@ -88,6 +89,15 @@ impl Socket {
         }
     }
 
+    /// The address of the other side, if it has one.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().0.peer(),
+        }
+    }
+
     /// The protocol that was agreed on by ALPN (RFC 7301), for example `h2`; `None` without TLS or without ALPN.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
         match self {
@@ -97,23 +107,23 @@ impl Socket {
     }
 }
 
-/// Connects to `endpoint`, with TLS if there is a dialler for it. Takes as long as the network does: the caller bounds it.
+/// Connects to `place`, where `endpoint` is, with TLS if there is a dialler for it. Takes as long as the network does: the caller
+/// bounds it. Never asks for the address of a name.
 ///
 /// # Errors
 /// What the operating system says, or in words why the TLS handshake failed.
-pub(crate) async fn dial(endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Result<Socket> {
-    let socket = match endpoint {
-        // Resolved anew for every dial; connect tries all addresses of the name in turn.
-        Endpoint::Tcp { .. } | Endpoint::Dns { .. } | Endpoint::Addresses(_) => {
-            let stream = match endpoint {
-                Endpoint::Addresses(addresses) => TcpStream::connect(addresses.as_slice()).await?,
-                _ => TcpStream::connect(endpoint.authority()).await?,
-            };
+pub(crate) async fn dial(place: &Place, endpoint: &Endpoint, tls: Option<&TlsDialer>) -> io::Result<Socket> {
+    let socket = match (place, endpoint) {
+        (Place::Tcp(address), _) => {
+            let stream = TcpStream::connect(*address).await?;
             notice_silence(&stream)?;
             Socket::Tcp(stream)
         }
-        Endpoint::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
-        Endpoint::Abstract(name) => Socket::Unix(UnixStream::connect(abstract_path(name)).await?),
+        (Place::Socket(_), Endpoint::Unix(path)) => Socket::Unix(UnixStream::connect(path).await?),
+        (Place::Socket(_), Endpoint::Abstract(name)) => {
+            Socket::Unix(UnixStream::connect(abstract_path(name)).await?)
+        }
+        (Place::Socket(_), _) => return Err(io::ErrorKind::InvalidInput.into()),
     };
     socket.tune()?;
     match tls {

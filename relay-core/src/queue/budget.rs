@@ -3,6 +3,9 @@
 //! Mostly it counts bytes; a queue's bound in requests or items is a budget too. What is charged is what is *held* (a
 //! whole arena block, a whole receive buffer), not the bytes that are visible through a slice. No path may subtract from
 //! a budget by hand: a charge is returned by dropping it.
+//!
+//! Bytes that several upstreams hold together are counted once in the budget of all: whoever holds them counts them in
+//! its own share alone ("apart"), and the bytes themselves carry the charge that counts in the whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,14 +56,30 @@ impl Budget {
         self.fits(self.used(), units) && self.parent.as_ref().is_none_or(|parent| parent.has_room(units))
     }
 
+    /// Units that may be charged before this budget or a parent is full, without the burst.
+    pub fn free(&self) -> usize {
+        let own = self.units_max.saturating_sub(self.used());
+        self.parent.as_ref().map_or(own, |parent| own.min(parent.free()))
+    }
+
     /// Takes `units` of the budget, or `None` when they do not fit here or in a parent.
     pub fn try_charge(self: &Arc<Self>, units: usize) -> Option<Charge> {
-        self.try_add(0, units).then(|| Charge { budget: Arc::clone(self), units })
+        self.try_add(0, units, false).then(|| Charge { budget: Arc::clone(self), units, apart: 0 })
+    }
+
+    /// As [`Budget::try_charge`], for what is charged to the outermost parent already.
+    pub fn try_charge_apart(self: &Arc<Self>, units: usize) -> Option<Charge> {
+        self.try_add(0, units, true).then(|| Charge { budget: Arc::clone(self), units, apart: units })
     }
 
     /// A charge of nothing, to be grown later.
     pub fn empty_charge(self: &Arc<Self>) -> Charge {
-        Charge { budget: Arc::clone(self), units: 0 }
+        Charge { budget: Arc::clone(self), units: 0, apart: 0 }
+    }
+
+    /// The next budget outwards; of what is counted `apart`, not the outermost one.
+    fn outer(&self, apart: bool) -> Option<&Self> {
+        self.parent.as_deref().filter(|parent| !apart || parent.parent.is_some())
     }
 
     /// Whether a charge of `own` units fits beside the `others`.
@@ -70,28 +89,28 @@ impl Budget {
     }
 
     /// Adds `units` to a charge of `own`, which is counted already.
-    fn try_add(&self, own: usize, units: usize) -> bool {
+    fn try_add(&self, own: usize, units: usize, apart: bool) -> bool {
         let before = self.used.fetch_add(units, Ordering::Relaxed);
         let fits = self.fits(before.saturating_sub(own), own.saturating_add(units));
-        if fits && self.parent.as_ref().is_none_or(|parent| parent.try_add(own, units)) {
+        if fits && self.outer(apart).is_none_or(|parent| parent.try_add(own, units, apart)) {
             return true;
         }
         self.used.fetch_sub(units, Ordering::Relaxed);
         false
     }
 
-    fn add(&self, units: usize) {
+    fn add(&self, units: usize, apart: bool) {
         self.used.fetch_add(units, Ordering::Relaxed);
-        if let Some(parent) = &self.parent {
-            parent.add(units);
+        if let Some(parent) = self.outer(apart) {
+            parent.add(units, apart);
         }
     }
 
-    fn sub(&self, units: usize) {
+    fn sub(&self, units: usize, apart: bool) {
         let before = self.used.fetch_sub(units, Ordering::Relaxed);
         debug_assert!(before >= units, "more units given back than were charged");
-        if let Some(parent) = &self.parent {
-            parent.sub(units);
+        if let Some(parent) = self.outer(apart) {
+            parent.sub(units, apart);
         }
     }
 }
@@ -101,6 +120,8 @@ impl Budget {
 pub struct Charge {
     budget: Arc<Budget>,
     units: usize,
+    // Of the units, those that the outermost budget does not count.
+    apart: usize,
 }
 
 impl Charge {
@@ -112,7 +133,7 @@ impl Charge {
     /// Takes `units` more if they fit; says whether they did.
     #[must_use]
     pub fn try_grow(&mut self, units: usize) -> bool {
-        let grown = self.budget.try_add(self.units, units);
+        let grown = self.budget.try_add(self.units, units, false);
         if grown {
             self.units += units;
         }
@@ -121,20 +142,41 @@ impl Charge {
 
     /// Takes `units` more, even past the bound: for memory that is held already when it is counted.
     pub fn grow_past(&mut self, units: usize) {
-        self.budget.add(units);
+        self.budget.add(units, false);
         self.units += units;
+    }
+
+    /// As [`Charge::grow_past`], for what is charged to the outermost parent already.
+    pub fn grow_past_apart(&mut self, units: usize) {
+        self.budget.add(units, true);
+        self.units += units;
+        self.apart += units;
     }
 
     /// Moves up to `units` of this charge into one of their own; the budget does not change.
     pub fn split_off(&mut self, units: usize) -> Self {
         let moved = units.min(self.units);
+        let apart = moved.min(self.apart);
         self.units -= moved;
-        Self { budget: Arc::clone(&self.budget), units: moved }
+        self.apart -= apart;
+        Self { budget: Arc::clone(&self.budget), units: moved, apart }
     }
 
     /// Takes all of `other`, a charge of the same budget, which does not change.
     pub fn absorb(&mut self, other: &mut Self) {
         self.units += std::mem::take(&mut other.units);
+        self.apart += std::mem::take(&mut other.apart);
+    }
+
+    /// Moves up to `units` of `from`, a charge of the same budget, into this one; says how many are missing.
+    pub fn draw(&mut self, from: &mut Self, units: usize) -> usize {
+        let moved = units.min(from.units);
+        let apart = moved.min(from.apart);
+        from.units -= moved;
+        from.apart -= apart;
+        self.units += moved;
+        self.apart += apart;
+        units - moved
     }
 
     /// Leaves an empty charge of the same budget behind and returns all of this one.
@@ -145,8 +187,11 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.units > 0 {
-            self.budget.sub(self.units);
+        if self.units > self.apart {
+            self.budget.sub(self.units - self.apart, false);
+        }
+        if self.apart > 0 {
+            self.budget.sub(self.apart, true);
         }
     }
 }
@@ -200,6 +245,25 @@ mod tests {
         drop((small, more));
         assert!(budget.has_room(300) && !budget.has_room(301));
         assert_eq!(parent.used(), 0);
+    }
+
+    /// Three upstreams that hold the same bytes: each counts them in its share, the relay counts them once.
+    #[test]
+    fn what_is_held_together_counts_once_in_the_whole() {
+        let whole = Budget::new(90);
+        let shares: Vec<_> = (0..3).map(|_| Budget::child(&Budget::child(&whole, 30), 30)).collect();
+        let bytes = whole.try_charge(20).unwrap();
+        let mut held: Vec<_> = shares.iter().map(|share| share.try_charge_apart(20).unwrap()).collect();
+        assert_eq!((whole.used(), shares[0].used(), shares[0].free()), (20, 20, 10));
+        assert!(shares[0].try_charge_apart(11).is_none(), "its own share is the bound");
+        let mut half = held[0].split_off(5);
+        held[1].grow_past_apart(15);
+        held[1].grow_past(1);
+        assert_eq!((whole.used(), shares[1].used()), (21, 36));
+        assert_eq!(held[0].draw(&mut half, 7), 2);
+        held[0].absorb(&mut half);
+        drop((bytes, held));
+        assert_eq!(whole.used() + shares.iter().map(|share| share.used()).sum::<usize>(), 0);
     }
 
     #[test]

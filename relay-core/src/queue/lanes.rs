@@ -26,6 +26,8 @@ struct Lane<T> {
     sender: Sender<T>,
     receiver: Receiver<T>,
     idle: AtomicBool,
+    // Its consumer is gone for good.
+    abandoned: AtomicBool,
     wake: Notify,
 }
 
@@ -34,7 +36,8 @@ impl<T> Lanes<T> {
     pub fn new(cores: usize, items_max: usize) -> Self {
         let lane = || {
             let (sender, receiver) = crossbeam_channel::bounded(items_max);
-            Lane { sender, receiver, idle: AtomicBool::new(false), wake: Notify::new() }
+            let (idle, abandoned) = (AtomicBool::new(false), AtomicBool::new(false));
+            Lane { sender, receiver, idle, abandoned, wake: Notify::new() }
         };
         Self { lanes: (0..cores).map(|_| lane()).collect() }
     }
@@ -66,9 +69,19 @@ impl<T> Lanes<T> {
         })
     }
 
-    /// Items waiting in the lane of `core`.
+    /// Items waiting for `core`: in its lane, and in those whose consumer is gone.
     pub fn len_of(&self, core: usize) -> usize {
-        self.lanes.get(core).map_or(0, |lane| lane.receiver.len())
+        let lanes = self.lanes.iter().enumerate();
+        let waiting = lanes.filter(|(at, lane)| *at == core || lane.abandoned.load(Ordering::SeqCst));
+        waiting.map(|(_, lane)| lane.receiver.len()).sum()
+    }
+
+    /// Says that the consumer of `core` is gone: the others are woken to take what is in its lane.
+    pub fn abandon(&self, core: usize) {
+        if let Some(lane) = self.lanes.get(core) {
+            lane.abandoned.store(true, Ordering::SeqCst);
+        }
+        self.lanes.iter().for_each(|lane| lane.wake.notify_one());
     }
 
     /// Whether the lane of `core` takes no more.
@@ -147,6 +160,17 @@ mod tests {
         assert!(matches!(lanes.push(0, 2), Err(Full(2))));
         assert!(matches!(lanes.push(9, 3), Err(Full(3))));
         assert_eq!((lanes.len(), lanes.len_of(0)), (1, 1));
+    }
+
+    /// What a consumer leaves behind is the others' to empty, and they are told.
+    #[tokio::test]
+    async fn an_abandoned_lane_counts_for_the_others() {
+        let lanes = Lanes::new(2, 8);
+        lanes.push(0, 'x').unwrap();
+        assert_eq!(lanes.len_of(1), 0);
+        lanes.abandon(0);
+        lanes.woken(1).await;
+        assert_eq!((lanes.len_of(1), lanes.pop(1), lanes.len_of(1)), (1, Some('x'), 0));
     }
 
     /// A busy owner's second item wakes an idle neighbour.

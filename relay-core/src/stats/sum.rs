@@ -1,13 +1,14 @@
 //! The sum of the stats of several relays. Every field is named here, so that a new one cannot be forgotten: a counter that goes
 //! back looks like a restart. Must never decide.
 
-use super::{ReceiverStats, ResolutionStats, SignalStats, Stats, TlsStats, UpstreamStats};
+use super::{AddressStats, ReceiverStats, ResolutionStats, SignalStats, Stats, TlsStats, UpstreamStats};
 
 impl Stats {
     /// Adds what another relay has done and holds, for the sum over relays of one process that follow each other: receivers by name
     /// and transport, upstreams by name and signal. What was unknown is put behind; bounds are added too.
     pub fn add(&mut self, other: &Self) {
-        let Self { receivers, upstreams, held_bytes, held_bytes_max, connections } = other;
+        let Self { receivers, upstreams, held_bytes, held_bytes_max, connections, deaths, connection_panics } =
+            other;
         for more in receivers {
             let same =
                 |known: &&mut ReceiverStats| (&known.name, known.transport) == (&more.name, more.transport);
@@ -26,6 +27,13 @@ impl Stats {
         self.held_bytes += held_bytes;
         self.held_bytes_max += held_bytes_max;
         self.connections += connections;
+        for (core, death) in deaths.iter().enumerate() {
+            match self.deaths.get_mut(core) {
+                Some(known) => *known = known.take().or_else(|| death.clone()),
+                None => self.deaths.push(death.clone()),
+            }
+        }
+        self.connection_panics += connection_panics;
     }
 }
 
@@ -69,13 +77,18 @@ impl UpstreamStats {
             calls,
             attempts,
             retries,
+            isolating_calls,
+            isolated_requests,
+            suspects,
             connects,
+            addresses,
             size_triggers,
             timeout_triggers,
             batch_items,
             batch_bytes,
             tls,
             resolution,
+            call_panics,
         } = other;
         self.items += *items;
         self.unopened += *unopened;
@@ -87,13 +100,31 @@ impl UpstreamStats {
         self.calls += calls;
         self.attempts += attempts;
         self.retries += retries;
+        self.isolating_calls += isolating_calls;
+        self.isolated_requests += isolated_requests;
+        self.suspects += suspects;
         self.connects += connects;
+        AddressStats::add_known(&mut self.addresses, addresses);
         self.size_triggers += size_triggers;
         self.timeout_triggers += timeout_triggers;
         self.batch_items += batch_items;
         self.batch_bytes += batch_bytes;
         self.tls = TlsStats::sum(self.tls, *tls);
+        self.call_panics += call_panics;
         self.resolution = ResolutionStats::sum(self.resolution, *resolution);
+    }
+}
+
+impl AddressStats {
+    /// The addresses are those of the first, which is the newer one: what another one had beside them is in use no more.
+    fn add_known(first: &mut [Self], second: &[Self]) {
+        for known in first {
+            let Some(more) = second.iter().find(|more| more.address == known.address) else { continue };
+            let Self { address: _, is_up: _, calls, answered, failures, bytes_max: _ } = more;
+            known.calls += calls;
+            known.answered += answered;
+            known.failures += failures;
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::{Outcome, Retry, RetryPolicy, Verdict};
 use crate::batch::DropReason;
-use crate::limits::{ISOLATION_CALLS_MAX, LEARNED_BYTES_MIN};
+use crate::grpc::PREFIX_BYTES;
+use crate::limits::{INSIDE_REFUSALS_MAX, LEARNED_BYTES_MIN};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,59 +22,79 @@ pub enum Decision {
         /// Whether the upstream asked for it.
         throttled: bool,
     },
-    /// Cut it at a part border near its middle and send the halves: one of them is refused again, the other passes.
-    Bisect,
-    /// Cut it into messages of at most this many bytes and send those.
+    /// Cut it into messages of at most this many bytes and send those: the upstream takes no larger ones.
     SplitTo(usize),
+    /// Cut it into halves and send those: it is too large, but no limit is to be learned from it.
+    Halve,
+    /// Cut it into halves and send those when it is isolation's turn: one of them is refused again, the other passes.
+    Isolate,
     /// Give it up.
     Drop(DropReason),
 }
 
-/// Bounds the extra calls that isolating costs, per original batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Isolation {
-    calls_left: u32,
+/// What was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes of the message before compression.
+    pub bytes: usize,
+    /// Requests in it.
+    pub parts: usize,
+    /// Items in it.
+    pub items: u64,
+    /// Whether it may be cut inside a request; not if that was never opened.
+    pub is_open: bool,
+    /// Where a single request is refused: whether it is to blame ([`super::Blame`]), and how many of its pieces were refused in a row.
+    pub inside: Option<u32>,
 }
 
-impl Default for Isolation {
-    fn default() -> Self {
-        Self { calls_left: ISOLATION_CALLS_MAX }
+impl Sent {
+    fn can_be_cut(&self) -> bool {
+        self.parts > 1 || self.is_open && self.items > 1
     }
 }
 
-impl Isolation {
-    /// Decides about a batch of `bytes` in `parts` parts after `outcome` at `now`; `random` is uniform in 0..1.
-    pub fn decide(
-        &mut self,
-        outcome: &Outcome,
-        (bytes, parts): (usize, usize),
-        retry: &mut Retry,
-        policy: &RetryPolicy,
-        now: Instant,
-        random: f64,
-    ) -> Decision {
-        match outcome.verdict() {
-            Verdict::Delivered { rejected } => Decision::Deliver { rejected },
-            Verdict::Retry { throttle } => match retry.next(policy, now, throttle, random) {
-                Some(at) => Decision::RetryAt { at, throttled: throttle.is_some() },
-                None => Decision::Drop(DropReason::RetriesExhausted),
-            },
-            // Below the floor the words were meant for something else than the message, or for one span in it.
-            Verdict::TooLarge if bytes > LEARNED_BYTES_MIN && self.spend() => {
-                Decision::SplitTo((bytes / 2).max(LEARNED_BYTES_MIN))
-            }
-            Verdict::TooLarge if parts > 1 && self.spend() => Decision::Bisect,
-            Verdict::TooLarge => Decision::Drop(DropReason::ItemTooLarge),
-            Verdict::Poisoned if parts > 1 && self.spend() => Decision::Bisect,
-            Verdict::Unimplemented => Decision::Drop(DropReason::Unimplemented),
-            Verdict::Poisoned | Verdict::Refused => Decision::Drop(DropReason::Rejected),
-        }
+/// Decides about what was `sent` after `outcome`, at a time `now`; `random` is uniform in 0..1. `spend` takes so many calls out of
+/// what isolating may cost, or says that there are no more ([`super::IsolationBudget`]).
+pub fn decide(
+    outcome: &Outcome,
+    sent: Sent,
+    (retry, policy): (&mut Retry, &RetryPolicy),
+    (now, random): (Instant, f64),
+    spend: impl Fn(u32) -> bool,
+) -> Decision {
+    match outcome.verdict_by(&policy.table, sent.bytes) {
+        Verdict::Delivered { rejected } => Decision::Deliver { rejected },
+        Verdict::Retry { throttle } => match retry.next(policy, now, throttle, random) {
+            Some(at) => Decision::RetryAt { at, throttled: throttle.is_some() },
+            None => Decision::Drop(DropReason::RetriesExhausted),
+        },
+        Verdict::TooLarge if !sent.can_be_cut() => Decision::Drop(DropReason::ItemTooLarge),
+        Verdict::TooLarge if spend(2) => smaller(outcome, sent.bytes),
+        Verdict::TooLarge => Decision::Drop(DropReason::NotIsolated),
+        Verdict::Unimplemented => Decision::Drop(DropReason::Unimplemented),
+        Verdict::Refused => Decision::Drop(DropReason::Rejected),
+        Verdict::Poisoned if sent.parts < 2 && !goes_inside(sent) => Decision::Drop(DropReason::Rejected),
+        Verdict::Poisoned if spend(2) => Decision::Isolate,
+        Verdict::Poisoned => Decision::Drop(DropReason::NotIsolated),
     }
+}
 
-    fn spend(&mut self) -> bool {
-        let left = self.calls_left.checked_sub(2);
-        self.calls_left = left.unwrap_or(0);
-        left.is_some()
+/// Whether a request that is refused alone is cut inside: what comes from another relay is itself merged, and one malformed span of a
+/// thousand is no reason to lose the others. Not where the upstream takes nothing from anybody, nor where all of it is refused.
+fn goes_inside(sent: Sent) -> bool {
+    sent.can_be_cut() && sent.inside.is_some_and(|refusals| refusals < INSIDE_REFUSALS_MAX)
+}
+
+/// How to cut what is too large: to the limit that was named, else to halves.
+fn smaller(outcome: &Outcome, bytes: usize) -> Decision {
+    // Some servers count the prefix of the message.
+    let named = outcome.size_limit().map(|limit| limit.saturating_sub(PREFIX_BYTES));
+    match named.filter(|limit| *limit < bytes) {
+        Some(limit) if limit >= LEARNED_BYTES_MIN => Decision::SplitTo(limit),
+        // Nothing is learned below the floor: the words were meant for something else, or for one span.
+        Some(_) => Decision::Halve,
+        None if bytes > LEARNED_BYTES_MIN => Decision::SplitTo((bytes / 2).max(LEARNED_BYTES_MIN)),
+        None => Decision::Halve,
     }
 }
 
@@ -86,43 +107,64 @@ mod tests {
         Outcome::Refused { status: Status::new(code, message), retry_delay: None }
     }
 
-    fn decide(isolation: &mut Isolation, outcome: &Outcome, bytes: usize, parts: usize) -> Decision {
+    const SENT: Sent = Sent { bytes: 100, parts: 1, items: 1, is_open: true, inside: None };
+
+    fn decided(outcome: &Outcome, sent: Sent, pays: bool) -> Decision {
         #[expect(clippy::disallowed_methods, reason = "an arbitrary point to count from")]
         let now = Instant::now();
         let policy = RetryPolicy::default();
         let mut retry = Retry::new(&policy, now);
-        isolation.decide(outcome, (bytes, parts), &mut retry, &policy, now, 0.5)
+        decide(outcome, sent, (&mut retry, &policy), (now, 0.5), |_| pays)
     }
 
     #[test]
-    fn one_part_is_dropped_many_are_bisected() {
-        let isolation = &mut Isolation::default();
+    fn poison_is_isolated_while_it_pays() {
         let poison = refused(Code::INVALID_ARGUMENT, "bad span");
-        assert_eq!(decide(isolation, &poison, 100, 2), Decision::Bisect);
-        assert_eq!(decide(isolation, &poison, 100, 1), Decision::Drop(DropReason::Rejected));
+        let two = Sent { parts: 2, items: 2, ..SENT };
+        assert_eq!(decided(&poison, two, true), Decision::Isolate);
+        assert_eq!(decided(&poison, two, false), Decision::Drop(DropReason::NotIsolated));
+        assert_eq!(decided(&poison, SENT, true), Decision::Drop(DropReason::Rejected));
+        let one = Sent { items: 1000, inside: Some(0), ..SENT };
+        assert_eq!(decided(&poison, one, true), Decision::Isolate, "others pass: it is cut inside");
+        for not_inside in [
+            Sent { inside: None, ..one },
+            Sent { inside: Some(INSIDE_REFUSALS_MAX), ..one },
+            Sent { is_open: false, ..one },
+        ] {
+            assert_eq!(
+                decided(&poison, not_inside, true),
+                Decision::Drop(DropReason::Rejected),
+                "{not_inside:?}"
+            );
+        }
         let foreign = refused(Code::UNIMPLEMENTED, "unknown service");
-        assert_eq!(decide(isolation, &foreign, 100, 2), Decision::Drop(DropReason::Unimplemented));
-        let auth = refused(Code::PERMISSION_DENIED, "no");
-        assert_eq!(decide(isolation, &auth, 100, 2), Decision::Drop(DropReason::Rejected));
+        assert_eq!(decided(&foreign, two, true), Decision::Drop(DropReason::Unimplemented));
+        assert_eq!(
+            decided(&refused(Code::PERMISSION_DENIED, "no"), two, true),
+            Decision::Drop(DropReason::Rejected)
+        );
     }
 
     #[test]
-    fn too_large_is_halved() {
-        let large = refused(Code::RESOURCE_EXHAUSTED, "received message larger than max (9 vs. 4)");
-        let decide = |bytes, parts| decide(&mut Isolation::default(), &large, bytes, parts);
-        assert_eq!(decide(4 << 20, 1), Decision::SplitTo(2 << 20));
-        assert_eq!(decide(LEARNED_BYTES_MIN + 1, 1), Decision::SplitTo(LEARNED_BYTES_MIN));
-        assert_eq!(decide(LEARNED_BYTES_MIN, 2), Decision::Bisect);
-        assert_eq!(decide(LEARNED_BYTES_MIN, 1), Decision::Drop(DropReason::ItemTooLarge));
-    }
-
-    /// An upstream that refuses everything costs a bounded number of calls.
-    #[test]
-    fn isolation_ends() {
-        let isolation = &mut Isolation::default();
-        let poison = refused(Code::INTERNAL, "cannot decode");
-        let bisections =
-            (0..10_000).take_while(|_| decide(isolation, &poison, 100, 9) == Decision::Bisect).count();
-        assert_eq!(bisections, ISOLATION_CALLS_MAX as usize / 2);
+    fn too_large_is_cut_to_what_was_named_or_to_halves() {
+        let large = refused(Code::RESOURCE_EXHAUSTED, "message too large");
+        let named =
+            refused(Code::RESOURCE_EXHAUSTED, "received message larger than max (9000000 vs. 1048576)");
+        let sent = |bytes, parts, items| Sent { bytes, parts, items, ..SENT };
+        let cases = [
+            (&large, sent(4 << 20, 1, 9), Decision::SplitTo(2 << 20)),
+            (&large, sent(LEARNED_BYTES_MIN + 1, 1, 9), Decision::SplitTo(LEARNED_BYTES_MIN)),
+            (&large, sent(LEARNED_BYTES_MIN, 1, 9), Decision::Halve),
+            (&large, sent(4 << 20, 1, 1), Decision::Drop(DropReason::ItemTooLarge)),
+            (&named, sent(9_000_000, 1, 9), Decision::SplitTo((1 << 20) - 5)),
+            (&named, sent(1 << 20, 2, 2), Decision::SplitTo((1 << 20) - 5)),
+            (&named, sent(1 << 19, 2, 2), Decision::SplitTo(1 << 18)),
+        ];
+        for (outcome, sent, expected) in cases {
+            assert_eq!(decided(outcome, sent, true), expected, "{sent:?}");
+        }
+        assert_eq!(decided(&large, sent(4 << 20, 1, 9), false), Decision::Drop(DropReason::NotIsolated));
+        let tiny = refused(Code::RESOURCE_EXHAUSTED, "larger than max (9000 vs. 1000)");
+        assert_eq!(decided(&tiny, sent(9000, 2, 2), true), Decision::Halve, "no such limit is learned");
     }
 }

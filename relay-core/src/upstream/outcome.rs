@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::RetryTable;
+use super::size_words::{names_size, size_limit};
 use crate::grpc::{Code, Status};
 
 /// How one attempt to export a batch ended.
@@ -61,34 +63,47 @@ pub enum Verdict {
 }
 
 impl Outcome {
-    /// The meaning of this outcome: OTLP 1.11, "Failures" and "Throttling", of OTLP/gRPC and of OTLP/HTTP.
+    /// The meaning of this outcome by the specification's own table, whatever the size of the message.
     pub fn verdict(&self) -> Verdict {
+        self.verdict_by(&RetryTable::default(), usize::MAX)
+    }
+
+    /// The meaning of this outcome for a message of `bytes`, by `table`: OTLP 1.11, "Failures" and "Throttling", of OTLP/gRPC and
+    /// of OTLP/HTTP, with the statuses that are tried again as configured. What names a size is about the size, whatever the table
+    /// says.
+    pub fn verdict_by(&self, table: &RetryTable, bytes: usize) -> Verdict {
         match self {
             Self::Accepted { rejected, .. } => Verdict::Delivered { rejected: *rejected },
             Self::Lost { .. } => Verdict::Retry { throttle: None },
-            Self::Refused { status, retry_delay } => refused(status, *retry_delay),
+            Self::Refused { status, retry_delay } => refused((status, *retry_delay), table, bytes),
             Self::HttpRefused { status, message, retry_after } => {
-                http_refused(*status, message, *retry_after)
+                http_refused((*status, message, *retry_after), table)
             }
+        }
+    }
+
+    /// The largest message that the upstream takes, in bytes, if it has named it.
+    pub fn size_limit(&self) -> Option<usize> {
+        match self {
+            Self::Refused { status, .. } => size_limit(&status.message),
+            Self::HttpRefused { message, .. } => size_limit(message),
+            Self::Accepted { .. } | Self::Lost { .. } => None,
         }
     }
 }
 
-fn refused(status: &Status, throttle: Option<Duration>) -> Verdict {
-    // grpc-go says "received message larger than max (N vs. M)" with RESOURCE_EXHAUSTED, tonic "message length too
-    // large" with OUT_OF_RANGE, which the table below would retry for ever.
-    let names_size = status.message.contains("larger than max") || status.message.contains("too large");
+fn refused((status, throttle): (&Status, Option<Duration>), table: &RetryTable, bytes: usize) -> Verdict {
+    // grpc-go and its like say so with RESOURCE_EXHAUSTED, tonic with OUT_OF_RANGE, which the table would retry for ever.
+    let is_code_of_size = matches!(status.code, Code::RESOURCE_EXHAUSTED | Code::OUT_OF_RANGE);
+    if is_code_of_size && throttle.is_none() && names_size(&status.message) {
+        return Verdict::TooLarge;
+    }
     match status.code {
-        Code::RESOURCE_EXHAUSTED | Code::OUT_OF_RANGE if names_size && throttle.is_none() => {
-            Verdict::TooLarge
+        code if table.retries_code(code) => Verdict::Retry { throttle },
+        Code::RESOURCE_EXHAUSTED if throttle.is_some() || table.retries_exhausted(bytes) => {
+            Verdict::Retry { throttle }
         }
-        Code::CANCELLED
-        | Code::DEADLINE_EXCEEDED
-        | Code::ABORTED
-        | Code::OUT_OF_RANGE
-        | Code::UNAVAILABLE
-        | Code::DATA_LOSS => Verdict::Retry { throttle },
-        Code::RESOURCE_EXHAUSTED if throttle.is_some() => Verdict::Retry { throttle },
+        _ if size_limit(&status.message).is_some_and(|limit| limit < bytes) => Verdict::TooLarge,
         // INTERNAL is what gRPC libraries answer to bytes that they cannot decode.
         Code::INVALID_ARGUMENT | Code::INTERNAL | Code::UNKNOWN => Verdict::Poisoned,
         Code::UNIMPLEMENTED => Verdict::Unimplemented,
@@ -97,12 +112,12 @@ fn refused(status: &Status, throttle: Option<Duration>) -> Verdict {
 }
 
 /// OTLP 1.11, "OTLP/HTTP Response", "Failures" and "Retryable Response Codes": all but four are for good.
-fn http_refused(status: u16, message: &str, throttle: Option<Duration>) -> Verdict {
+fn http_refused((status, message, throttle): (u16, &str, Option<Duration>), table: &RetryTable) -> Verdict {
     match status {
-        429 | 502 | 503 | 504 => Verdict::Retry { throttle },
         413 => Verdict::TooLarge,
         // What the Collector answers instead of 413: "http: request body too large".
-        400 if message.contains("too large") => Verdict::TooLarge,
+        400 if names_size(message) => Verdict::TooLarge,
+        _ if table.retries_status(status) => Verdict::Retry { throttle },
         // 500 is what the Collector answers when somebody behind it has refused for good.
         400 | 500 => Verdict::Poisoned,
         // What the Collector answers where no pipeline takes the signal; also an endpoint with a wrong path.
@@ -172,6 +187,57 @@ mod tests {
         assert_eq!(verdict(8, "grpc: received message larger than max (5 vs. 4)", None), Verdict::TooLarge);
         let tonic = "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes";
         assert_eq!(verdict(11, tonic, None), Verdict::TooLarge);
+    }
+
+    /// The table of an exporter: what it lists is tried again, and nothing else but what the upstream asks for.
+    #[test]
+    fn tables_decide() {
+        let table = RetryTable::default()
+            .with_codes(&[Code::INTERNAL, Code::UNAUTHENTICATED])
+            .with_statuses(&[500, 404]);
+        let of = |code: Code, delay| {
+            Outcome::Refused { status: Status::new(code, ""), retry_delay: delay }.verdict_by(&table, 100)
+        };
+        let retried = Verdict::Retry { throttle: None };
+        assert_eq!([of(Code::INTERNAL, None), of(Code::UNAUTHENTICATED, None)], [retried, retried]);
+        assert_eq!(of(Code::UNAVAILABLE, None), Verdict::Refused);
+        let delay = Some(Duration::from_secs(2));
+        assert_eq!(of(Code::RESOURCE_EXHAUSTED, delay), Verdict::Retry { throttle: delay });
+        let http = |status| {
+            Outcome::HttpRefused { status, message: String::new(), retry_after: None }.verdict_by(&table, 100)
+        };
+        assert_eq!(
+            [http(500), http(404), http(503), http(413)],
+            [retried, retried, Verdict::Refused, Verdict::TooLarge]
+        );
+    }
+
+    /// What the Collector's memory_limiter answers is tried again when asked for, unless the message was large or its size is named.
+    #[test]
+    fn exhausted_is_retried_when_asked_for_and_small() {
+        let table = RetryTable::default().with_exhausted(true);
+        let of = |words: &'static str, bytes| {
+            Outcome::Refused { status: Status::new(Code::RESOURCE_EXHAUSTED, words), retry_delay: None }
+                .verdict_by(&table, bytes)
+        };
+        let words = "data refused due to high memory usage";
+        assert_eq!(of(words, 1 << 20), Verdict::Retry { throttle: None });
+        assert_eq!(of(words, 5 << 20), Verdict::Refused);
+        assert_eq!(of("received message larger than max (9 vs. 4)", 9), Verdict::TooLarge);
+    }
+
+    /// A limit that is named under any code that is for good is about the size, if what was sent is larger.
+    #[test]
+    fn a_named_limit_is_believed() {
+        let words = "message too large: the limit is: 1000 bytes";
+        let outcome =
+            Outcome::Refused { status: Status::new(Code::INVALID_ARGUMENT, words), retry_delay: None };
+        assert_eq!(outcome.size_limit(), Some(1000));
+        let table = RetryTable::default();
+        assert_eq!(outcome.verdict_by(&table, 2000), Verdict::TooLarge);
+        assert_eq!(outcome.verdict_by(&table, 500), Verdict::Poisoned);
+        let relayd = "message of 5242880 bytes is larger than the receiver's limit of 4194304 bytes";
+        assert_eq!(verdict(8, relayd, None), Verdict::TooLarge);
     }
 
     #[test]

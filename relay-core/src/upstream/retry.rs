@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::RetryTable;
 use crate::limits::THROTTLE_DELAY_MAX;
 
 /// The keys of `retry_on_failure`.
@@ -18,8 +19,12 @@ pub struct RetryPolicy {
     pub multiplier: f64,
     /// Largest delay before jitter. Default 30 s.
     pub max_interval: Duration,
-    /// Time from the first attempt after which a batch is given up; `None` for never. Default 300 s.
+    /// Time from the first attempt after which a batch is given up, and what it was cut into; `None` for never. Default 300 s. As
+    /// in the Collector it counts from the first attempt, not from when the request came, and a delay that would end after it is
+    /// not waited for.
     pub max_elapsed_time: Option<Duration>,
+    /// Which answers are tried again.
+    pub table: RetryTable,
 }
 
 impl Default for RetryPolicy {
@@ -31,6 +36,7 @@ impl Default for RetryPolicy {
             multiplier: 1.5,
             max_interval: Duration::from_secs(30),
             max_elapsed_time: Some(Duration::from_secs(300)),
+            table: RetryTable::default(),
         }
     }
 }

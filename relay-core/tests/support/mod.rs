@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod frames;
 pub(crate) mod http1;
 pub(crate) mod http_out;
+pub(crate) mod leaving_peer;
 pub(crate) mod pointers;
 pub(crate) mod quiet_peer;
 

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use relay_core::upstream::RetryPolicy;
+use relay_core::grpc::Code;
+use relay_core::upstream::{RetryPolicy, RetryTable};
 
-use super::section::Section;
+use super::node::{Node, Value};
+use super::section::{Section, nearest};
 
 /// `sending_queue`: what waits for the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +77,19 @@ impl Default for QueueBatch {
 const SIZERS: [(&str, Sizer); 3] =
     [("requests", Sizer::Requests), ("items", Sizer::Items), ("bytes", Sizer::Bytes)];
 
-/// Reads `retry_on_failure`.
-pub(super) fn read_retry(mut section: Section<'_>) -> RetryPolicy {
+/// What statuses an exporter is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Statuses {
+    /// gRPC codes.
+    Grpc,
+    /// HTTP statuses.
+    Http,
+}
+
+const STATUSES_KEY: &str = "retryable_statuses";
+
+/// Reads `retry_on_failure` of an exporter that is answered with such `statuses`.
+pub(super) fn read_retry(mut section: Section<'_>, statuses: Statuses) -> RetryPolicy {
     let default = RetryPolicy::default();
     let max_elapsed = section.duration("max_elapsed_time").unwrap_or(Duration::from_secs(300));
     let retry = RetryPolicy {
@@ -86,12 +99,74 @@ pub(super) fn read_retry(mut section: Section<'_>) -> RetryPolicy {
         multiplier: section.number("multiplier").unwrap_or(default.multiplier),
         max_interval: section.duration("max_interval").unwrap_or(default.max_interval),
         max_elapsed_time: (!max_elapsed.is_zero()).then_some(max_elapsed),
+        table: read_table(&mut section, statuses),
     };
     if retry.enabled {
         check_retry(&section, &retry);
     }
     section.finish();
     retry
+}
+
+/// `retryable_statuses` and `retry_resource_exhausted`, which the Collector does not have.
+fn read_table(section: &mut Section<'_>, statuses: Statuses) -> RetryTable {
+    let table = RetryTable::default();
+    let is_listed = section.value(STATUSES_KEY).is_some();
+    let items = section.list(STATUSES_KEY);
+    match statuses {
+        Statuses::Grpc => {
+            let exhausted = section.bool("retry_resource_exhausted").unwrap_or(false);
+            let table = table.with_exhausted(exhausted);
+            let codes: Vec<Code> =
+                items.iter().filter_map(|item| of_item(section, item, read_code)).collect();
+            if is_listed { table.with_codes(&codes) } else { table }
+        }
+        Statuses::Http => {
+            section.refuse(
+                "retry_resource_exhausted",
+                "HTTP has 429 in its place, which is tried again anyway; remove it",
+            );
+            let codes: Vec<u16> =
+                items.iter().filter_map(|item| of_item(section, item, read_status)).collect();
+            if is_listed { table.with_statuses(&codes) } else { table }
+        }
+    }
+}
+
+/// One item of the list; an error is told at its own place.
+fn of_item<T>(section: &Section<'_>, item: &Node, read: fn(&Node) -> Result<T, String>) -> Option<T> {
+    let path = section.path_of(STATUSES_KEY);
+    read(item).map_err(|what| section.diagnostics().error(&item.origin, &path, what)).ok()
+}
+
+/// A gRPC code by name or number; not OK, which is no failure.
+fn read_code(item: &Node) -> Result<Code, String> {
+    const EXPECTED: &str = "expected a gRPC status code by name or number, as in [UNAVAILABLE, 14]";
+    let (code, found) = match (&item.value, item.as_text()) {
+        (Value::Int(number), _) => (u32::try_from(*number).ok().map(Code), number.to_string()),
+        (_, Some(name)) => (Code::named(name), format!("{name:?}")),
+        _ => (None, item.kind().to_owned()),
+    };
+    let near = item.as_text().and_then(|name| nearest(&name.to_ascii_uppercase(), &Code::NAMES));
+    let hint = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+    match code {
+        Some(Code::OK) => Err(format!("{EXPECTED}, found {found}, which is success")),
+        Some(code) if code.0 <= Code::UNAUTHENTICATED.0 => Ok(code),
+        _ => Err(format!("{EXPECTED}, found {found}{hint}")),
+    }
+}
+
+/// An HTTP status that says that a request has failed.
+fn read_status(item: &Node) -> Result<u16, String> {
+    let number = match item.value {
+        Value::Int(number) => u16::try_from(number).ok().filter(|status| (300..600).contains(status)),
+        _ => None,
+    };
+    let found = match item.value {
+        Value::Int(number) => number.to_string(),
+        _ => item.as_text().map_or_else(|| item.kind().to_owned(), |text| format!("{text:?}")),
+    };
+    number.ok_or_else(|| format!("expected an HTTP status from 300 to 599, as in [429, 503], found {found}"))
 }
 
 /// The Collector's own checks (configretry, BackOffConfig.Validate).

@@ -1,6 +1,6 @@
 //! How names end, and that a page is what Prometheus reads.
 
-use relay_core::stats::TlsStats;
+use relay_core::stats::{AddressStats, TlsStats};
 
 use super::*;
 
@@ -88,4 +88,35 @@ fn tls_is_shown_where_it_is_spoken() {
         "relayd_upstream_tls_certificate_expiration_timestamp_seconds{exporter=\"otlp\"} 10".to_owned(),
     ];
     assert_eq!(rows, expected);
+}
+
+/// Scenario: an exporter in two pipelines, one of which finds its address down, beside an address with a learned limit. Guarantee: one
+/// row per exporter and address, sums of what is counted, and no limit where none is known.
+#[test]
+fn addresses_are_added_up_for_each_exporter() {
+    let address = |address: &str, is_up, answered, bytes_max| AddressStats {
+        address: address.to_owned(),
+        is_up,
+        answered,
+        bytes_max,
+        ..AddressStats::default()
+    };
+    let first = vec![address("10.0.0.1:4317", true, 5, None), address("10.0.0.2:4317", true, 1, Some(9))];
+    let second = vec![address("10.0.0.1:4317", false, 2, None)];
+    let upstreams = [first, second].map(|addresses| UpstreamStats { addresses, ..UpstreamStats::default() });
+    let settings = Metrics::default();
+    let mut page = Page { settings: &settings, families: Vec::new() };
+    addresses::upstreams(&mut page, &["otlp", "otlp"].map(about), &upstreams);
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&page.families, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for row in [
+        "relayd_exporter_address_up{address=\"10.0.0.1:4317\",exporter=\"otlp\"} 0",
+        "relayd_exporter_address_up{address=\"10.0.0.2:4317\",exporter=\"otlp\"} 1",
+        "relayd_exporter_address_answered_calls{address=\"10.0.0.1:4317\",exporter=\"otlp\"} 7",
+        "relayd_exporter_address_message_max{address=\"10.0.0.2:4317\",exporter=\"otlp\"} 9",
+    ] {
+        assert!(text.lines().any(|line| line == row), "no {row} in {text}");
+    }
+    assert!(!text.contains("message_max{address=\"10.0.0.1"), "{text}");
 }

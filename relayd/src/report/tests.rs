@@ -31,7 +31,9 @@ fn stats() -> Stats {
 fn unopened_requests_have_their_own_books() {
     let mut stats = stats();
     stats.receivers[0].signals[0].accepted_unopened = 5;
-    stats.upstreams[0].unopened = LedgerCounts { enqueued: 5, delivered: 4, dropped: [1, 0, 0, 0, 0, 0, 0] };
+    let mut dropped = [0; DropReason::ALL.len()];
+    dropped[DropReason::Aborted as usize] = 1;
+    stats.upstreams[0].unopened = LedgerCounts { enqueued: 5, delivered: 4, dropped };
     let report = books(false).close(&stats, Duration::ZERO);
     assert!(report.adds_up, "{}", report.line);
     assert!(report.line.contains("accepted 5 unopened requests, refused 0"));

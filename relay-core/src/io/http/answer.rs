@@ -12,7 +12,6 @@ use super::format::Format;
 use super::head::supported;
 use crate::config::HttpConfig;
 use crate::grpc::{Code, ExportResponse, Status, status_bytes};
-use crate::limits::REFUSED_RETRY_DELAY;
 use crate::otlp::Signal;
 use crate::stats::RejectReason;
 
@@ -68,8 +67,10 @@ pub(super) fn refusal(
         // RFC 9110 section 15.5.2: a 401 says how to authenticate.
         headers.insert(WWW_AUTHENTICATE, challenge.clone());
     }
-    if rejection.is_retryable() {
-        headers.insert(RETRY_AFTER, HeaderValue::from(REFUSED_RETRY_DELAY.as_secs().max(1)));
+    if let Some(delay) = rejection.retry_delay() {
+        // In whole seconds (RFC 9110 section 10.2.3), none of which would be no delay.
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     response
 }

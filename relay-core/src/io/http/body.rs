@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,11 +10,14 @@ use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 
+use super::super::admission::{Asking, asking};
 use super::super::call::Rejection;
 use super::super::calls::{body_timeout, memory_full};
 use super::super::clock;
 use super::super::core::Core;
+use super::super::turnstile::{Peer, Waiting};
 use crate::batch::held_bytes;
 use crate::grpc::Code;
 use crate::limits;
@@ -34,12 +38,12 @@ pub(super) struct Body {
 /// It is too large (known from `Content-Length` before a byte of it is read), did not come in time, was cut off, or there is no
 /// room for it.
 pub(super) async fn read(
-    core: &Rc<Core>,
+    (core, peer): (&Rc<Core>, &Peer),
     receiver: usize,
     incoming: Incoming,
     (bytes_max, timeout): (usize, Duration),
 ) -> Result<Body, Rejection> {
-    let mut reading = pin!(gather(core, receiver, incoming, bytes_max));
+    let mut reading = pin!(gather((core, peer), receiver, incoming, bytes_max));
     // Most bodies come with their heads: no timer for them.
     let first = std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
     match first {
@@ -68,7 +72,7 @@ pub(super) async fn discard(mut incoming: Incoming) -> bool {
 }
 
 async fn gather(
-    core: &Rc<Core>,
+    (core, peer): (&Rc<Core>, &Peer),
     receiver: usize,
     mut incoming: Incoming,
     bytes_max: usize,
@@ -80,6 +84,8 @@ async fn gather(
     let budget = &core.shared.budget;
     let mut gathered = Gathered::default();
     let mut charge = budget.empty_charge();
+    // Its turn, once it has come, lasts until the body is complete.
+    let mut pass = None;
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|error| cut_off(&error))?;
         // Trailers say nothing in OTLP.
@@ -88,7 +94,7 @@ async fn gather(
             return Err(too_large(bytes_max));
         }
         let held = add(&mut gathered, piece, declared, incoming.is_end_stream());
-        wait_for_room(core, receiver, &mut charge, held).await?;
+        wait_for_room((core, peer), receiver, (&mut charge, held), &mut pass).await?;
     }
     Ok(Body { bytes: gathered.into_segments(), charge })
 }
@@ -113,21 +119,31 @@ fn add(gathered: &mut Gathered, piece: Bytes, declared: u64, last: bool) -> usiz
 
 /// Charges `held` bytes more. While there is no room nothing more is read, so that TCP holds the sender back.
 async fn wait_for_room(
-    core: &Rc<Core>,
+    (core, peer): (&Rc<Core>, &Peer),
     receiver: usize,
-    charge: &mut Charge,
-    held: usize,
+    (charge, held): (&mut Charge, usize),
+    pass: &mut Option<Waiting>,
 ) -> Result<(), Rejection> {
-    if held == 0 || charge.try_grow(held) {
+    // One that does not get on lets the next have its turn.
+    if pass.as_ref().is_some_and(|pass| clock::now() >= pass.give_up_at) {
+        *pass = None;
+    }
+    let may = pass.is_some() || core.has_memory_for_body(held);
+    if held == 0 || (may && charge.try_grow(held)) {
         return Ok(());
     }
-    let give_up_at = clock::now() + core.wait_for_room_max(receiver, None);
+    let wake = Arc::new(Notify::new());
+    let waiting = core.wait_for_memory(receiver, (peer, &wake), (held, pass.take()), None);
+    let mut waiting = waiting.ok_or_else(memory_full)?;
     loop {
-        core.room(receiver).await;
+        waiting.room().await;
+        let Some(asking) = asking(&waiting, clock::now()) else { continue };
         if charge.try_grow(held) {
+            waiting.bytes.clear();
+            *pass = (asking == Asking::InTurn).then_some(waiting);
             return Ok(());
         }
-        if clock::now() >= give_up_at {
+        if asking == Asking::Last {
             return Err(memory_full());
         }
     }

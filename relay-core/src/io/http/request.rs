@@ -3,38 +3,45 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 
+use super::super::admission::{Asking, Offered, asking};
 use super::super::auth::Gate;
 use super::super::call::{Rejection, inflated};
-use super::super::calls::{AwaitedResult, memory_full, not_delivered};
+use super::super::calls::{AwaitedResult, memory_full};
 use super::super::clock;
-use super::super::core::{Core, Offered};
+use super::super::core::Core;
 use super::super::inbound::Inbound;
+use super::super::not_delivered::not_delivered;
 use super::super::reply::partial_success;
+use super::super::turnstile::Peer;
 use super::super::{gather, transcode};
 use super::answer::{self, AnswerBody};
 use super::body::{self, Body};
 use super::cors;
 use super::format::Format;
 use super::head::{self, Head};
-use crate::batch::{Settled, Unopened};
+use crate::batch::{Origin, Settled, Unopened};
 use crate::config::HttpConfig;
 use crate::grpc::ExportResponse;
 use crate::otlp::RawRequest;
 use crate::stats::{Counted, RejectReason, Transport};
 
-/// Answers one request.
+/// Answers one request that came to the receiver of this number by the connection of that.
 pub(super) async fn answer(
-    core: Rc<Core>,
-    receiver: usize,
+    (core, peer): (Rc<Core>, Rc<Peer>),
+    (receiver, origin): (usize, Origin),
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     gather::call();
     let (parts, incoming) = request.into_parts();
+    // Over HTTP/2 it is a task of its own.
+    let _panics = (parts.version == Version::HTTP_2).then(|| CountPanic(Rc::clone(&core)));
     let Some(http) = core.receiver(receiver).and_then(|receiver| receiver.config.http.as_ref()) else {
         return Ok(Response::default());
     };
@@ -45,22 +52,23 @@ pub(super) async fn answer(
     }
     let format = Format::of_answer(&parts.headers);
     let mut rest = Rest::Read;
-    let mut response = match take(&core, receiver, http, &parts, (incoming, &mut rest)).await {
-        Ok(Accepted { counted, partial }) => {
-            if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
-                counters.accept(counted);
+    let mut response =
+        match take((&core, &peer), (receiver, origin), http, &parts, (incoming, &mut rest)).await {
+            Ok(Accepted { counted, partial }) => {
+                if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
+                    counters.accept(counted);
+                }
+                partial.map_or_else(
+                    || answer::success(format),
+                    |partial| answer::partial_success(format, counted.signal, &partial),
+                )
             }
-            partial.map_or_else(
-                || answer::success(format),
-                |partial| answer::partial_success(format, counted.signal, &partial),
-            )
-        }
-        Err(rejection) => {
-            core.count_rejection(receiver, Transport::Http, &rejection);
-            let challenge = core.receiver(receiver).and_then(|receiver| receiver.gate.as_ref());
-            answer::refusal(format, http, &rejection, challenge.map(Gate::challenge))
-        }
-    };
+            Err(rejection) => {
+                core.count_rejection(receiver, Transport::Http, &rejection);
+                let challenge = core.receiver(receiver).and_then(|receiver| receiver.gate.as_ref());
+                answer::refusal(format, http, &rejection, challenge.map(Gate::challenge))
+            }
+        };
     // What follows on the connection is the rest of a body that nobody reads, or nothing may follow any more (RFC 9112 section 9.6).
     if parts.version < Version::HTTP_2 && (rest == Rest::Left || core.is_draining()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -73,6 +81,16 @@ pub(super) async fn answer(
         response.headers_mut().extend(configured.map(|(name, value)| (name.clone(), value.clone())));
     }
     Ok(response)
+}
+
+struct CountPanic(Rc<Core>);
+
+impl Drop for CountPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.count_panic();
+        }
+    }
 }
 
 /// A request that was accepted, and what the upstream did not accept of it, where that was waited for.
@@ -89,8 +107,8 @@ enum Rest {
 }
 
 async fn take(
-    core: &Rc<Core>,
-    receiver: usize,
+    (core, peer): (&Rc<Core>, &Peer),
+    (receiver, origin): (usize, Origin),
     http: &HttpConfig,
     parts: &http::request::Parts,
     (incoming, rest): (Incoming, &mut Rest),
@@ -111,17 +129,17 @@ async fn take(
     }
     let bytes_max = shared.config.message_bytes_max;
     *rest = Rest::Left;
-    let body = body::read(core, receiver, incoming, (bytes_max, http.body_timeout)).await?;
+    let body = body::read((core, peer), receiver, incoming, (bytes_max, http.body_timeout)).await?;
     *rest = Rest::Read;
     let request = match head.encoding {
         Some(encoding) if head.format == Format::Protobuf && core.passes(receiver, head.signal, encoding) => {
             // What follows is charged where it is queued.
             drop(body.charge);
-            Inbound::Unopened(Unopened { signal: head.signal, encoding, bytes: body.bytes })
+            Unopened { signal: head.signal, encoding, bytes: body.bytes }.into()
         }
         _ => decode(core, head, body, bytes_max).await?,
     };
-    admit(core, receiver, request).await
+    admit((core, peer), receiver, request.sent_by(origin)).await
 }
 
 /// From a body to a request that may be admitted.
@@ -144,14 +162,18 @@ async fn decode(core: &Rc<Core>, head: Head, body: Body, bytes_max: usize) -> Re
     // What follows is charged where it is queued.
     drop(charge);
     let framed = RawRequest::new(message).frame(head.signal);
-    framed.map(Inbound::Framed).map_err(|error| Rejection::malformed(head.signal, error))
+    framed.map(Inbound::from).map_err(|error| Rejection::malformed(head.signal, error))
 }
 
 /// Admits a request, after a wait for room if need be, and waits for the upstream's answer if that was asked for.
-async fn admit(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Accepted, Rejection> {
-    let mut offered = core.offer(receiver, request, false)?;
+async fn admit(
+    (core, peer): (&Rc<Core>, &Peer),
+    receiver: usize,
+    request: Inbound,
+) -> Result<Accepted, Rejection> {
+    let mut offered = core.offer(receiver, request, Asking::First)?;
     if let Offered::Blocked(request) = offered {
-        offered = admit_later(core, receiver, request).await?;
+        offered = admit_later((core, peer), receiver, request).await?;
     }
     match offered {
         Offered::Queued(counted) => Ok(Accepted { counted, partial: None }),
@@ -164,7 +186,7 @@ async fn admit(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Acc
                 Settled::Partial { rejected, message } => {
                     Ok(Accepted { counted, partial: Some(partial_success(rejected, &message)) })
                 }
-                settled => Err(not_delivered(settled, counted)),
+                settled => Err(not_delivered(&settled, counted, Transport::Http)),
             }
         }
         // The last offer never blocks.
@@ -172,16 +194,22 @@ async fn admit(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Acc
     }
 }
 
-async fn admit_later(core: &Rc<Core>, receiver: usize, request: Inbound) -> Result<Offered, Rejection> {
-    let Some(_charge) = core.shared.waiting.try_charge(request.bytes().len()) else {
-        // Nor is there room to wait: asked for the last time, so that each upstream counts what it refuses.
-        return core.offer(receiver, request, true);
+async fn admit_later(
+    (core, peer): (&Rc<Core>, &Peer),
+    receiver: usize,
+    request: Inbound,
+) -> Result<Offered, Rejection> {
+    // Requests of one connection over HTTP/2 are tasks of their own.
+    let wake = Arc::new(Notify::new());
+    let Some(waiting) = core.wait_for_turn(receiver, (peer, &wake), &request, None) else {
+        // It has no share left of what may wait.
+        return core.offer_without_waiting(receiver, request);
     };
     let mut request = request.detached();
-    let give_up_at = clock::now() + core.wait_for_room_max(receiver, None);
     loop {
-        core.room(receiver).await;
-        match core.offer(receiver, request, clock::now() >= give_up_at)? {
+        waiting.room().await;
+        let Some(asking) = asking(&waiting, clock::now()) else { continue };
+        match core.offer(receiver, request, asking)? {
             Offered::Blocked(blocked) => request = blocked,
             offered => return Ok(offered),
         }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::super::connection::draining;
 use super::super::core::Core;
+use super::super::origins::OpenOrigin;
 use super::prefixed::Prefixed;
 use super::request;
 use crate::config::HttpConfig;
@@ -52,8 +53,12 @@ pub(crate) async fn sniff<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Pr
 }
 
 /// Serves a connection whose first bytes are `preface`, until it ends.
-pub(crate) async fn serve<S>(core: Rc<Core>, receiver: usize, socket: S, preface: Preface)
-where
+pub(crate) async fn serve<S>(
+    core: Rc<Core>,
+    (receiver, open): (usize, OpenOrigin),
+    socket: S,
+    preface: Preface,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     if let Some(counters) = core.receiver_counters(receiver, Transport::Http) {
@@ -68,7 +73,10 @@ where
     };
     let io = TokioIo::new(Prefixed { first, socket });
     let drain = draining(Rc::clone(&core));
-    let service = service_fn(move |asked| request::answer(Rc::clone(&core), receiver, asked));
+    let peer = Rc::new(core.new_peer());
+    let service = service_fn(move |asked| {
+        request::answer((Rc::clone(&core), Rc::clone(&peer)), (receiver, open.origin), asked)
+    });
     let served = if http2 {
         let connection = http2_builder.serve_connection(io, service);
         until_drained(connection, drain, Duration::ZERO, |connection| connection.graceful_shutdown()).await

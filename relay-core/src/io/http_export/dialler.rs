@@ -1,25 +1,26 @@
-//! New connections to an OTLP/HTTP upstream, as hyper's pool asks for them: one dial at a time, none before the backoff is over.
-//! Must never wait for the backoff itself: the caller does, where no attempt's timeout runs.
+//! New connections to one address of an OTLP/HTTP upstream, as hyper's pool asks for them: one dial at a time, none after one has
+//! failed. Must never try again: whoever holds the pool gives it up.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
 
-use super::super::clock::{self, Dice};
+use super::super::clock;
 use super::super::shared::UpstreamShared;
 use super::super::socket::{self, Socket};
 use super::proxy::Via;
 use super::tunnel;
 use super::wire::Wire;
 use crate::config::{HttpUrl, bracketed};
-use crate::limits::CONNECT_TIMEOUT;
+use crate::limits::{CONNECT_TIMEOUT, SPARE_CONNECTION_AGE_MAX};
 use crate::stats::UpstreamCounters;
-use crate::upstream::{Endpoint, Reconnect};
+use crate::upstream::{Endpoint, Place};
 
 /// Why there is no new connection.
 #[derive(Debug, thiserror::Error)]
@@ -28,94 +29,99 @@ pub(super) enum DialError {
     #[error("{0}")]
     Failed(#[from] io::Error),
     /// It was not tried: another dial has just failed.
-    #[error("waiting before the next dial")]
-    TooEarly,
+    #[error("another dial has just failed")]
+    GivenUp,
 }
 
-/// Dials one upstream for one core. Clones share the backoff.
+/// What is asked for, and the proxy on the way there.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) url: HttpUrl,
+    pub(super) via: Option<Via>,
+}
+
+/// Dials one address for one core. Clones are the same.
 #[derive(Clone)]
 pub(super) struct Dialler(Arc<Shared>);
 
 // The pool asks for what may be sent to another thread, though nothing here ever is: hence locks, which nobody else holds.
 struct Shared {
-    url: HttpUrl,
-    via: Option<Via>,
+    way: Way,
+    place: Place,
     upstream: Arc<UpstreamShared>,
     counters: Arc<UpstreamCounters>,
     dialling: tokio::sync::Mutex<()>,
-    backoff: Mutex<Backoff>,
-}
-
-struct Backoff {
-    reconnect: Reconnect,
-    // When the next dial may be; None after an answer.
-    not_before: Option<Instant>,
-    dice: Dice,
+    has_failed: AtomicBool,
+    // A connection that was made before anybody asked for it, and when.
+    spare: Mutex<Option<(Socket, Instant)>>,
 }
 
 impl Dialler {
+    /// `place` is where the upstream, or the proxy on the way there, stands.
     pub(super) fn new(
-        (url, via): (HttpUrl, Option<Via>),
+        (way, place): (Way, Place),
         upstream: Arc<UpstreamShared>,
         counters: Arc<UpstreamCounters>,
     ) -> Self {
-        let backoff = Backoff { reconnect: Reconnect::default(), not_before: None, dice: Dice::new() };
-        let (dialling, backoff) = (tokio::sync::Mutex::default(), Mutex::new(backoff));
-        Self(Arc::new(Shared { url, via, upstream, counters, dialling, backoff }))
+        let (dialling, has_failed) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
+        Self(Arc::new(Shared {
+            way,
+            place,
+            upstream,
+            counters,
+            dialling,
+            has_failed,
+            spare: Mutex::default(),
+        }))
     }
 
-    /// When the next dial may be, if not now.
-    pub(super) fn not_before(&self) -> Option<Instant> {
-        self.backoff().not_before.filter(|at| *at > clock::now())
-    }
-
-    /// A request was answered, with whatever status: the upstream is alive.
-    pub(super) fn answered(&self) {
-        let mut backoff = self.backoff();
-        backoff.reconnect.answered();
-        backoff.not_before = None;
-    }
-
-    /// A dial has failed, or a connection has ended without an answer.
-    pub(super) fn failed(&self) {
-        let mut backoff = self.backoff();
-        let random = backoff.dice.roll();
-        backoff.not_before = Some(backoff.reconnect.failed(clock::now(), random));
-    }
-
-    fn backoff(&self) -> MutexGuard<'_, Backoff> {
-        self.0.backoff.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Connects, for the first request that asks. Takes as long as the network does: the caller bounds it, and counts the connection.
+    ///
+    /// # Errors
+    /// What the operating system says, or in words why a handshake failed.
+    pub(super) async fn dial_ahead(&self) -> io::Result<()> {
+        let socket = self.connect().await?;
+        *self.0.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some((socket, clock::now()));
+        Ok(())
     }
 
     async fn dial(self) -> Result<TokioIo<Wire>, DialError> {
-        // One alone finds out that an upstream is down.
+        // One alone finds out that an address is down.
         let _alone = self.0.dialling.lock().await;
-        if self.not_before().is_some() {
-            return Err(DialError::TooEarly);
+        if self.0.has_failed.load(Ordering::Relaxed) {
+            return Err(DialError::GivenUp);
+        }
+        let spare = self.0.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let spare = spare.filter(|(_, made)| clock::now() - *made <= SPARE_CONNECTION_AGE_MAX);
+        if let Some((socket, _)) = spare {
+            return Ok(self.wire(socket));
         }
         let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
-        let socket = dialled.unwrap_or_else(|_| Err(io::Error::other("timed out")));
-        match socket {
+        match dialled.unwrap_or_else(|_| Err(io::Error::other("timed out"))) {
             Ok(socket) => {
                 self.0.counters.connects.add(1);
-                let absolute_form = self.0.via.is_some() && !self.0.url.tls;
-                Ok(TokioIo::new(Wire { socket, absolute_form }))
+                Ok(self.wire(socket))
             }
             Err(error) => {
-                self.failed();
+                self.0.has_failed.store(true, Ordering::Relaxed);
                 Err(error.into())
             }
         }
     }
 
+    fn wire(&self, socket: Socket) -> TokioIo<Wire> {
+        let absolute_form = self.0.way.via.is_some() && !self.0.way.url.tls;
+        TokioIo::new(Wire { socket, absolute_form })
+    }
+
     async fn connect(&self) -> io::Result<Socket> {
-        let HttpUrl { tls, host, port, .. } = &self.0.url;
+        let (HttpUrl { tls, host, port, .. }, place) = (&self.0.way.url, &self.0.place);
         let upstream = &self.0.upstream;
-        let Some(via) = &self.0.via else {
+        let Some(via) = &self.0.way.via else {
             let endpoint = Endpoint::Tcp { host: host.clone(), port: *port };
-            return socket::dial(&endpoint, upstream.tls.as_ref()).await;
+            return socket::dial(place, &endpoint, upstream.tls.as_ref()).await;
         };
-        let mut socket = socket::dial(&via.endpoint, upstream.proxy_tls.as_ref()).await?;
+        let mut socket = socket::dial(place, &via.endpoint, upstream.proxy_tls.as_ref()).await?;
         if *tls {
             let authority = format!("{}:{port}", bracketed(host));
             tunnel::open(&mut socket, &authority, via.authorization.as_ref()).await?;
@@ -136,7 +142,7 @@ impl tower_service::Service<Uri> for Dialler {
         Poll::Ready(Ok(()))
     }
 
-    /// There is one upstream: the URI is always its own.
+    /// There is one upstream, and one address of it: the URI is always its own.
     fn call(&mut self, _: Uri) -> Self::Future {
         Box::pin(self.clone().dial())
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use relay_core::upstream::RetryPolicy;
+use relay_core::upstream::{Balancer, RetryPolicy};
 
 use super::compression::{self, Compression, Passthrough};
 use crate::config::auth::ClientAuth;
 use crate::config::endpoint::{self, Address, Scheme};
 use crate::config::extensions::Extensions;
 use crate::config::headers::{Carrier, check_value};
-use crate::config::queue::{self, SendingQueue};
+use crate::config::queue::{self, SendingQueue, Statuses};
 use crate::config::receivers::Keepalive;
 use crate::config::secret::Secret;
 use crate::config::section::Section;
@@ -45,6 +45,8 @@ pub struct OtlpExporter {
     pub retry: RetryPolicy,
     /// `sending_queue`; `None` if it is not enabled: a request is acknowledged when the upstream has answered.
     pub queue: Option<SendingQueue>,
+    /// `balancer_name`. Default relayd's own: the less busy of two.
+    pub balancer: Balancer,
 }
 
 /// Reads the exporter. `None` if an error was recorded that leaves no endpoint.
@@ -64,13 +66,11 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
     let authority = read_header_text(&mut section, "authority");
     let user_agent = read_header_text(&mut section, "user_agent");
     let keepalive = section.optional("keepalive").map(read_keepalive);
-    let retry = section.section("retry_on_failure").map_or_else(RetryPolicy::default, queue::read_retry);
+    let retry = section.section("retry_on_failure");
+    let retry = retry.map_or_else(RetryPolicy::default, |retry| queue::read_retry(retry, Statuses::Grpc));
     let queue =
         section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
-    section.advisory(
-        "balancer_name",
-        "this version keeps one connection per core, to the first address of the name that answers",
-    );
+    let balancer = read_balancer(&mut section);
     if section.bool("wait_for_ready") == Some(true) {
         section.advisory(
             "wait_for_ready",
@@ -93,6 +93,19 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
         keepalive,
         retry,
         queue,
+        balancer,
+    })
+}
+
+/// The two that every gRPC client has. The Collector's default, round_robin, has its name from what gRPC can do; relayd's own has none.
+fn read_balancer(section: &mut Section<'_>) -> Balancer {
+    let Some(name) = section.text("balancer_name").filter(|name| !name.is_empty()) else {
+        return Balancer::default();
+    };
+    Balancer::parse(name).unwrap_or_else(|| {
+        let what = "relayd has round_robin and pick_first; without the key each call goes to the less busy of two addresses";
+        section.error("balancer_name", what);
+        Balancer::default()
     })
 }
 

@@ -10,7 +10,7 @@ use crate::config::auth::ClientAuth;
 use crate::config::extensions::Extensions;
 use crate::config::headers::Carrier;
 use crate::config::node::Node;
-use crate::config::queue::{self, SendingQueue};
+use crate::config::queue::{self, SendingQueue, Statuses};
 use crate::config::secret::Secret;
 use crate::config::section::Section;
 use crate::config::tls::{self, TlsClient};
@@ -125,7 +125,8 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
         parsed.map_err(|what| section.error("proxy_url", what)).ok()
     });
     let connections = read_connections(&mut section);
-    let retry = section.section("retry_on_failure").map_or_else(RetryPolicy::default, queue::read_retry);
+    let retry = section.section("retry_on_failure");
+    let retry = retry.map_or_else(RetryPolicy::default, |retry| queue::read_retry(retry, Statuses::Http));
     let queue =
         section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
     read_encoding(&mut section);

@@ -8,8 +8,9 @@ use super::super::receivers::GrpcServer;
 use super::super::telemetry::{LogLevel, Metrics, MetricsLevel};
 use super::super::{Address, Config, HostPort};
 use super::{Fake, Parts, lines};
+use relay_core::grpc::Code;
 use relay_core::otlp::Signal;
-use relay_core::upstream::RetryPolicy;
+use relay_core::upstream::{RetryPolicy, RetryTable};
 
 const MIB: usize = 1 << 20;
 
@@ -121,7 +122,8 @@ fn a_huge_message_size_saturates() {
 fn exporter_keys() {
     let exporter = "{endpoint: 'dns:///gw.otel.svc:4317', tls: {insecure: true}, compression: none, timeout: 0,
         headers: {X-Scope-OrgID: dev, authorization: Bearer x},
-        retry_on_failure: {initial_interval: 1s, randomization_factor: 0, multiplier: 2, max_interval: 10s, max_elapsed_time: 0},
+        retry_on_failure: {initial_interval: 1s, randomization_factor: 0, multiplier: 2, max_interval: 10s, max_elapsed_time: 0,
+        retryable_statuses: [UNAVAILABLE, 4, DataLoss], retry_resource_exhausted: true},
         sending_queue: {num_consumers: 3, queue_size: 5000, sizer: bytes, block_on_overflow: true, wait_for_result: true,
         batch: {flush_timeout: 1s, min_size: 10, max_size: 20, sizer: items}}}";
     let (config, notices) = load(&Parts { exporter, ..Parts::default() });
@@ -142,6 +144,9 @@ fn exporter_keys() {
         multiplier: 2.0,
         max_interval: Duration::from_secs(10),
         max_elapsed_time: None,
+        table: RetryTable::default()
+            .with_codes(&[Code::UNAVAILABLE, Code::DEADLINE_EXCEEDED, Code::DATA_LOSS])
+            .with_exhausted(true),
     };
     assert_eq!(exporter.retry, retry);
     let batch = QueueBatch {
@@ -354,7 +359,6 @@ fn advisory_keys_say_that_they_change_nothing() {
             "agent.yaml:1: receivers.otlp.protocols.grpc.read_buffer_size: accepted, without effect: relayd sizes its buffers by what arrives",
             "agent.yaml:1: receivers.otlp.protocols.grpc.keepalive.enforcement_policy.min_time: accepted, without effect: relayd does not close connections for frequent pings",
             "agent.yaml:3: exporters.otlp.insecure: the old place of this key; write tls: {insecure: true}",
-            "agent.yaml:3: exporters.otlp.balancer_name: accepted, without effect: this version keeps one connection per core, to the first address of the name that answers",
             "agent.yaml:3: exporters.otlp.wait_for_ready: accepted, without effect: relayd always waits for a connection, as long as retry_on_failure goes on",
         ]
     );

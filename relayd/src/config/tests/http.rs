@@ -6,6 +6,7 @@ use super::super::receivers::{ContentEncoding, Cors, HttpServer};
 use super::super::{Compression, Config, ExporterKind, HttpConnections, OtlpHttpExporter, Passthrough};
 use super::{Fake, errors, lines};
 use relay_core::otlp::Signal;
+use relay_core::upstream::RetryTable;
 
 fn text(protocols: &str, exporter: &str) -> String {
     format!(
@@ -306,5 +307,42 @@ fn exporters_are_refused() {
     for (exporter, path, what) in &table {
         let errors = errors(Fake::default().file("agent.yaml", text("{http: }", exporter)).load());
         assert!(errors.len() == 1 && errors[0].starts_with(&at(path, what)), "{exporter}: {errors:#?}");
+    }
+}
+
+/// `retryable_statuses` replaces the specification's list.
+#[test]
+fn retryable_statuses_of_http() {
+    let url = "endpoint: 'http://gw:4318'";
+    let (otlp, _) = exporter(&format!("{{{url}, retry_on_failure: {{retryable_statuses: [429, 530]}}}}"));
+    assert_eq!(otlp.retry.table, RetryTable::default().with_statuses(&[429, 530]));
+    let (otlp, _) = exporter(&format!("{{{url}, retry_on_failure: {{retryable_statuses: []}}}}"));
+    assert_eq!(otlp.retry.table, RetryTable::default().with_statuses(&[]));
+    let at =
+        |key: &str, what: &str| format!("agent.yaml:2: exporters.otlp_http.retry_on_failure.{key}: {what}");
+    let table = [
+        (
+            "retryable_statuses: [UNAVAILABLE]",
+            at(
+                "retryable_statuses",
+                "expected an HTTP status from 300 to 599, as in [429, 503], found \"UNAVAILABLE\"",
+            ),
+        ),
+        (
+            "retryable_statuses: [200]",
+            at("retryable_statuses", "expected an HTTP status from 300 to 599, as in [429, 503], found 200"),
+        ),
+        (
+            "retry_resource_exhausted: true",
+            at(
+                "retry_resource_exhausted",
+                "not supported: HTTP has 429 in its place, which is tried again anyway; remove it",
+            ),
+        ),
+    ];
+    for (keys, expected) in table {
+        let exporter = format!("{{{url}, retry_on_failure: {{{keys}}}}}");
+        let loaded = Fake::default().file("agent.yaml", text("{http: }", &exporter)).load();
+        assert_eq!(errors(loaded), [expected]);
     }
 }

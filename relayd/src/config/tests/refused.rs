@@ -263,6 +263,26 @@ fn retries_and_queues() {
             "must be from 0 to 1, found 2",
         ),
         (
+            with("retry_on_failure: {retryable_statuses: [UNAVAIBLE]}"),
+            "retry_on_failure.retryable_statuses",
+            "expected a gRPC status code by name or number, as in [UNAVAILABLE, 14], found \"UNAVAIBLE\"; did you mean \"UNAVAILABLE\"?",
+        ),
+        (
+            with("retry_on_failure: {retryable_statuses: [0]}"),
+            "retry_on_failure.retryable_statuses",
+            "expected a gRPC status code by name or number, as in [UNAVAILABLE, 14], found 0, which is success",
+        ),
+        (
+            with("retry_on_failure: {retryable_statuses: [503]}"),
+            "retry_on_failure.retryable_statuses",
+            "expected a gRPC status code by name or number, as in [UNAVAILABLE, 14], found 503",
+        ),
+        (
+            with("retry_on_failure: {retryable_status_codes: [14]}"),
+            "retry_on_failure.retryable_status_codes",
+            "unknown key; did you mean \"retryable_statuses\"?",
+        ),
+        (
             with("retry_on_failure: {max_elapsed_time: 10s}"),
             "retry_on_failure.max_elapsed_time",
             "must not be less than max_interval (30s), found 10s",
