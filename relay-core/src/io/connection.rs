@@ -304,8 +304,10 @@ impl Connection {
 /// Resolves when it is worth asking again for what waits.
 async fn room(peer: Rc<Peer>) {
     tokio::select! {
-    biased;
-     () = peer.wake.notified() => {} () = sleep(limits::FULL_LOOK_INTERVAL) => {} }
+        biased;
+        () = peer.wake.notified() => {}
+        () = sleep(limits::FULL_LOOK_INTERVAL) => {}
+    }
 }
 
 /// Whether a timer that may be set has ended; one that has is taken away.

@@ -192,6 +192,7 @@ fn lost(world: &World, exporter: usize, mut counts: LedgerCounts) {
         }
         let mut explanations =
             vec![DropReason::RetriesExhausted, DropReason::ShutdownDeadline, DropReason::Aborted];
+        // While an upstream has delivered nothing yet, a request is not taken to pieces: its spans go together.
         if request.poisoned {
             explanations.insert(0, DropReason::Rejected);
         }

@@ -273,7 +273,7 @@ fn client(dice: &mut Dice) -> ClientPlan {
 }
 
 fn exporter(dice: &mut Dice) -> ExporterPlan {
-    let bytes_max = if dice.percent(25) { dice.between(70 << 10, 200 << 10) } else { 4 << 20 };
+    let bytes_max = if dice.percent(25) { dice.between(20 << 10, 200 << 10) } else { 4 << 20 };
     ExporterPlan { servers: (0..dice.between(1, 3)).map(|_| server(dice, bytes_max)).collect() }
 }
 
