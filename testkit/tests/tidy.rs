@@ -154,6 +154,20 @@ fn the_core_touches_no_operating_system() {
     assert_none(&problems);
 }
 
+/// tokio draws the branch that `select!` looks at first from a seed that a test cannot set: a simulated world would not repeat itself.
+#[test]
+fn selects_are_biased() {
+    let mut problems = Vec::new();
+    for path in files(&root().join("relay-core/src"), &[".rs"]) {
+        let text = read(&path);
+        let bodies = text.split("select! {").skip(1);
+        if bodies.clone().any(|body| !body.trim_start().starts_with("biased;")) {
+            problems.push(format!("{}: a select! does not begin with biased;", relative(&path)));
+        }
+    }
+    assert_none(&problems);
+}
+
 /// The code map names what exists, and what exists is named.
 #[test]
 fn the_code_map_is_true() {

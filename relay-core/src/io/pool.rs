@@ -116,11 +116,13 @@ impl Pool {
                 }
             };
             tokio::select! {
-                () = here => {}
-                () = anywhere => {}
-                () = time => {}
-                () = &mut impatience => urgent = true,
-            }
+            biased;
+
+                            () = here => {}
+                            () = anywhere => {}
+                            () = time => {}
+                            () = &mut impatience => urgent = true,
+                        }
         }
     }
 
