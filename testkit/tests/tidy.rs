@@ -21,7 +21,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("queue", &[]),
     ("batch", &["edit", "otlp", "queue", "wire"]),
     ("upstream", &["grpc", "batch"]),
-    ("config", &["batch", "otlp", "upstream"]),
+    ("config", &["batch", "edit", "otlp", "upstream"]),
     ("stats", &["batch", "otlp"]),
 ];
 
