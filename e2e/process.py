@@ -8,6 +8,7 @@ import ctypes
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -15,7 +16,9 @@ import sys
 import time
 
 # Below the kernel's ephemeral range (32768 and up), so that a port stays free for a peer that is stopped and started again.
-PORTS = range(21000, 31000)
+# RELAY_E2E_PORTS=FIRST-LAST has runs beside each other on one machine keep apart.
+PORTS_FIRST, PORTS_LAST = map(int, os.environ.get("RELAY_E2E_PORTS", "21000-30999").split("-"))
+PORTS = range(PORTS_FIRST, PORTS_LAST + 1)
 # How long a peer may take to end after SIGTERM before it is killed.
 STOP_SECONDS = 30
 # Lines of a log shown when a scenario has failed.
@@ -32,18 +35,18 @@ class Failed(Exception):
 
 
 def free_port():
-    """A TCP port on 127.0.0.1 that nobody listens on and that this run has not given to another peer."""
-    for port in random.sample(PORTS, 200):
+    """A TCP port that nobody listens on, on no address, and that this run has not given to another peer."""
+    for port in random.sample(PORTS, min(200, len(PORTS))):
         if port in _ports_given:
             continue
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind(("0.0.0.0", port))  # bound and never listened on: nobody is let in
             except OSError:
                 continue
         _ports_given.add(port)
         return port
-    raise Failed("no free port between 21000 and 31000")
+    raise Failed(f"no free port between {PORTS_FIRST} and {PORTS_LAST}")
 
 
 def wait_until(condition, seconds, what):
@@ -58,10 +61,10 @@ def wait_until(condition, seconds, what):
         time.sleep(0.1)
 
 
-def is_listening(port):
+def is_listening(port, host="127.0.0.1"):
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def _die_with_parent():
@@ -70,9 +73,9 @@ def _die_with_parent():
 
 
 class Process:
-    """A running program; its output goes to NAME.out and NAME.log in `folder`."""
+    """A running program; its output goes to NAME.out and NAME.log in `folder`. `environment` is added to ours."""
 
-    def __init__(self, name, argv, folder, core=None):
+    def __init__(self, name, argv, folder, core=None, environment=None):
         self.name = name
         self.out_path = os.path.join(folder, f"{name}.out")
         self.log_path = os.path.join(folder, f"{name}.log")
@@ -81,8 +84,9 @@ class Process:
         # Appending: a peer that is started again goes on in its log.
         with open(self.out_path, "ab") as out, open(self.log_path, "ab") as log:
             self.child = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=folder, preexec_fn=_die_with_parent
-            )
+                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=folder, preexec_fn=_die_with_parent,
+                env=None if environment is None else {**os.environ, **environment},
+            )  # fmt: skip
         _started.append(self)
 
     @property
@@ -92,13 +96,13 @@ class Process:
     def is_running(self):
         return self.child.poll() is None
 
-    def wait_listening(self, port, seconds=30):
+    def wait_listening(self, port, seconds=30, host="127.0.0.1"):
         """Waits until the program accepts connections on `port`; Failed if it ends before."""
 
         def listening():
             if not self.is_running():
                 raise Failed(f"{self.name} ended with {self.child.returncode} instead of listening on {port}")
-            return is_listening(port)
+            return is_listening(port, host)
 
         wait_until(listening, seconds, f"{self.name} to listen on {port}")
 
@@ -108,10 +112,15 @@ class Process:
 
     def wait(self, seconds):
         """The exit status; Failed if the program has not ended after `seconds`."""
-        try:
-            return self.child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"{self.name} still runs after {seconds} s") from None
+        if self.is_running():
+            # Told at once: the module's own wait with a timeout looks every 50 ms.
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if not select.select([descriptor], [], [], seconds)[0]:
+                    raise Failed(f"{self.name} still runs after {seconds} s")
+            finally:
+                os.close(descriptor)
+        return self.child.wait()
 
     def stop(self, number=signal.SIGTERM, seconds=STOP_SECONDS):
         """Ends the program by a signal and gives its exit status; SIGKILL and Failed if it does not obey."""

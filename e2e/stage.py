@@ -1,6 +1,6 @@
 """The stage of one scenario: a folder, the peers that run in it, and how each is configured.
 
-Must never give a peer an address other than 127.0.0.1, nor a port that is written down anywhere.
+Must never give a peer an address that is not the loopback's, nor a port that is written down anywhere.
 """
 
 import json
@@ -33,8 +33,8 @@ class Stage:
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def start(self, name, program, *arguments, core=None):
-        started = Process(name, [self.programs[program], *arguments], self.folder, core)
+    def start(self, name, program, *arguments, core=None, environment=None):
+        started = Process(name, [self.programs[program], *arguments], self.folder, core, environment)
         self.processes.append(started)
         return started
 

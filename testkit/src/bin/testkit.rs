@@ -1,4 +1,4 @@
-//! The `testkit` program: replay, load, sink, tcp-relay, dns, certificates and compare for e2e runs and benches (see `testkit::tools`).
+//! The `testkit` program: what sends, receives, counts and compares in e2e runs and benches (see `testkit::tools`).
 //!
 //! Prints one JSON object to standard output; exits with 1 where the answer is bad, with 2 where there is none.
 
@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use testkit::tools::{certificates, compare, dns, load, replay, sink, tcp_relay};
+use testkit::tools::{certificates, compare, dns, load, numbered, probe, replay, sink, tally, tcp_relay};
 
 /// Sends, receives and compares traces, to test a relay with.
 #[derive(Debug, Parser)]
@@ -29,6 +29,12 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         count: sink::Count,
     },
+    /// Send spans that bear numbers, from several clients; exit 1 if nothing was accepted.
+    Numbered(numbered::Args),
+    /// Say what became of numbered spans, and what arrived of every service.
+    Tally(tally::Args),
+    /// Connect every few milliseconds and say how long nobody was there; exit 1 if nobody ever answered.
+    Probe(probe::Args),
     /// Carry bytes between TCP connections.
     TcpRelay(tcp_relay::Args),
     /// Answer DNS queries from a file, which may change, until SIGTERM.
@@ -59,6 +65,9 @@ fn run(command: Command) -> io::Result<(serde_json::Value, bool)> {
         Command::Replay(args) => runtime.block_on(replay::run(&args)),
         Command::Load(args) => load::run(&args),
         Command::Sink { args, count } => runtime.block_on(sink::run_counting(&args, count)),
+        Command::Numbered(args) => runtime.block_on(numbered::run(&args)),
+        Command::Tally(args) => tally::run(&args),
+        Command::Probe(args) => runtime.block_on(probe::run(&args)),
         Command::TcpRelay(args) => runtime.block_on(tcp_relay::run(&args)),
         Command::Dns(args) => runtime.block_on(dns::run(&args)),
         Command::Certificates(args) => certificates::run(&args),

@@ -1,4 +1,4 @@
-//! A unary OTLP/gRPC call on bare h2, for `replay`, which wants to know all that the receiver said.
+//! A unary OTLP/gRPC call on bare h2, for tools that want to know all that the receiver said.
 //!
 //! Must never touch the payload: the message is framed once and sent as one refcounted buffer.
 
