@@ -301,11 +301,10 @@ async fn connect(channel: &Channel) -> io::Result<Dialled> {
     // Not a task of its own yet: what is dropped here, at a timeout, closes the socket.
     let mut driver = Box::pin(driver);
     tokio::select! {
-    biased;
-
-            settled = link.settled() => settled.map_err(|cause| not_settled(site, &cause))?,
-            cause = &mut driver => return Err(not_settled(site, &cause)),
-        }
+        biased;
+        settled = link.settled() => settled.map_err(|cause| not_settled(site, &cause))?,
+        cause = &mut driver => return Err(not_settled(site, &cause)),
+    }
     let driver = tokio::task::spawn_local(driver);
     Ok((Connected::new(Way::Grpc(link), site), Some(driver)))
 }

@@ -29,21 +29,19 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
         tokio::time::sleep(DRAIN_CONNECTIONS_MAX).await;
     });
     let stream = tokio::select! {
-    biased;
-
-            stream = accept_tls(&core, receiver, socket) => stream,
-            () = too_late.as_mut() => return,
-        };
+        biased;
+        stream = accept_tls(&core, receiver, socket) => stream,
+        () = too_late.as_mut() => return,
+    };
     let Ok(mut stream) = stream else { return };
     if config.http.is_none() {
         return connection::serve(core, (receiver, origin), stream, Bytes::new()).await;
     }
     let preface = tokio::select! {
-    biased;
-
-            preface = http::sniff(&mut stream) => preface,
-            () = too_late => return,
-        };
+        biased;
+        preface = http::sniff(&mut stream) => preface,
+        () = too_late => return,
+    };
     match preface {
         Ok(Preface::Http2(first)) if config.grpc => {
             connection::serve(Rc::clone(&core), (receiver, origin), stream, first).await;

@@ -116,13 +116,12 @@ impl Pool {
                 }
             };
             tokio::select! {
-            biased;
-
-                            () = here => {}
-                            () = anywhere => {}
-                            () = time => {}
-                            () = &mut impatience => urgent = true,
-                        }
+                biased;
+                () = here => {}
+                () = anywhere => {}
+                () = time => {}
+                () = &mut impatience => urgent = true,
+            }
         }
     }
 

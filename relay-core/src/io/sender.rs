@@ -250,11 +250,10 @@ impl Sender {
         let mut last = None;
         loop {
             let attempted = tokio::select! {
-            biased;
-
-                            attempted = self.route.attempt(batch, (&message, encoding), give_up_at) => attempted,
-                            () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
-                        };
+                biased;
+                attempted = self.route.attempt(batch, (&message, encoding), give_up_at) => attempted,
+                () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
+            };
             let (outcome, address) = match attempted {
                 Attempted::Ended(outcome, address) => (outcome, address),
                 // No address takes it as it is: nothing was sent.
