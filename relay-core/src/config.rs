@@ -228,7 +228,6 @@ impl UpstreamConfig {
 
 /// Where batches go.
 #[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "one for each upstream, made once")]
 pub enum Destination {
     /// An OTLP/gRPC server.
     Grpc(Box<GrpcConfig>),

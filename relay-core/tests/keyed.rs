@@ -73,6 +73,7 @@ fn arrived(collectors: &[Collector], ring: &Ring) -> Vec<usize> {
     counts
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test's own clock")]
 fn soon(what: &str, condition: impl Fn() -> bool) {
     let until = Instant::now() + SOON;
     while !condition() {
@@ -135,7 +136,7 @@ fn a_dead_member_does_not_hold_up_the_others() {
         .flat_map(|message| oracle::flatten(&oracle::decode(message).unwrap()))
         .filter(|span| ring.member(&span.span.trace_id) == Some(1))
         .count();
-    assert_ok(&send_all(endpoint(&relay), messages.into_iter()));
+    assert_ok(&send_all(endpoint(&relay), messages));
     soon("the others get theirs", || spans(&collectors) == 2400 - of_dead);
     collectors[1].restart();
     soon("what waited arrives", || spans(&collectors) == 2400);
@@ -198,10 +199,10 @@ fn a_waiting_sender_is_told_what_all_members_say() {
     let mut config = to(list(&collectors), RoutingKey::TraceId);
     config.wait_for_result = true;
     let relay = builder(config).start().unwrap();
-    assert_ok(&send_all(endpoint(&relay), [mixed(1)].into_iter()));
+    assert_ok(&send_all(endpoint(&relay), [mixed(1)]));
     assert_eq!(spans(&collectors), 12, "answered when all is there");
     collectors[0].set_script(Script::always(Reply::status(Code::InvalidArgument, "no")));
-    let answers = send_all(endpoint(&relay), [mixed(2)].into_iter());
+    let answers = send_all(endpoint(&relay), [mixed(2)]);
     assert_ne!(answers[0].grpc_status(), Some(0), "{answers:?}");
     let books = settled(&drain(relay, SOON));
     assert!(books.delivered > 12 && books.delivered + books.dropped_total() == 24, "{books:?}");

@@ -24,8 +24,11 @@ fn frame(message: impl Into<Segments>) -> FramedRequest {
     RawRequest::new(message).frame(Signal::Traces).unwrap()
 }
 
+/// A field whole, and its body.
+type Child<'a> = (&'a [u8], &'a [u8]);
+
 /// Every other field of a message, and the bodies of its children with their fields whole.
-fn children(message: &[u8], number: u32) -> (Vec<u8>, Vec<(&[u8], &[u8])>) {
+fn children(message: &[u8], number: u32) -> (Vec<u8>, Vec<Child<'_>>) {
     let (mut header, mut children) = (Vec::new(), Vec::new());
     for field in fields(message).unwrap() {
         match field.payload {

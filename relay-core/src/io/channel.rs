@@ -301,6 +301,7 @@ async fn connect(channel: &Channel) -> io::Result<Dialled> {
     // Not a task of its own yet: what is dropped here, at a timeout, closes the socket.
     let mut driver = Box::pin(driver);
     tokio::select! {
+        biased;
         settled = link.settled() => settled.map_err(|cause| not_settled(site, &cause))?,
         cause = &mut driver => return Err(not_settled(site, &cause)),
     }

@@ -303,7 +303,11 @@ impl Connection {
 
 /// Resolves when it is worth asking again for what waits.
 async fn room(peer: Rc<Peer>) {
-    tokio::select! { () = peer.wake.notified() => {} () = sleep(limits::FULL_LOOK_INTERVAL) => {} }
+    tokio::select! {
+        biased;
+        () = peer.wake.notified() => {}
+        () = sleep(limits::FULL_LOOK_INTERVAL) => {}
+    }
 }
 
 /// Whether a timer that may be set has ended; one that has is taken away.

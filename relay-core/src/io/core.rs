@@ -87,12 +87,13 @@ pub(crate) async fn work(
     accept(&core, &mut accepting, listeners);
     loop {
         let command = tokio::select! {
-            command = inbox.recv() => command,
+            biased;
             // Senders run for ever. One that ended has panicked, and a core that cannot send must not go on receiving.
             Some(ended) = sending.join_next() => return Err(format!("a sender has ended: {}", why(ended))),
             Some(ended @ Err(_)) = accepting.join_next() => {
                 return Err(format!("what accepts has ended: {}", why(ended)));
             }
+            command = inbox.recv() => command,
         };
         let Some(command) = command else { return Ok(()) };
         match command {

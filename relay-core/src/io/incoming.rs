@@ -29,6 +29,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
         tokio::time::sleep(DRAIN_CONNECTIONS_MAX).await;
     });
     let stream = tokio::select! {
+        biased;
         stream = accept_tls(&core, receiver, socket) => stream,
         () = too_late.as_mut() => return,
     };
@@ -37,6 +38,7 @@ pub(crate) async fn serve(core: Rc<Core>, receiver: usize, socket: Socket) {
         return connection::serve(core, (receiver, origin), stream, Bytes::new()).await;
     }
     let preface = tokio::select! {
+        biased;
         preface = http::sniff(&mut stream) => preface,
         () = too_late => return,
     };

@@ -53,9 +53,11 @@ pub(crate) async fn accept(core: Rc<Core>, receiver: usize, socket: ListeningSoc
     let mut phase = core.phase.clone();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
-        };
+        biased;
+                    // First: senders that come all the time must not keep the drain from being seen.
+                    _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
+                    accepted = listener.accept() => accepted,
+                };
         match accepted {
             Ok(socket) => hand_over(&core, receiver, socket),
             Err(error) => {

@@ -116,6 +116,7 @@ impl Pool {
                 }
             };
             tokio::select! {
+                biased;
                 () = here => {}
                 () = anywhere => {}
                 () = time => {}

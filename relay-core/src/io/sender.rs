@@ -139,6 +139,7 @@ impl Sender {
             }
             match self.intake.due_at(self.may_send_apart()) {
                 Some(due) => tokio::select! {
+                    biased;
                     () = lanes.woken(core) => {}
                     () = clock::sleep_until(due) => {}
                 },
@@ -249,6 +250,7 @@ impl Sender {
         let mut last = None;
         loop {
             let attempted = tokio::select! {
+                biased;
                 attempted = self.route.attempt(batch, (&message, encoding), give_up_at) => attempted,
                 () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
             };
@@ -278,6 +280,7 @@ impl Sender {
             let draining = *self.phase.borrow() != Phase::Running;
             let at = if draining { at.min(now + DRAIN_RETRY_DELAY_MAX) } else { at };
             tokio::select! {
+                biased;
                 () = self.wait_until(at) => {}
                 () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
             }
@@ -299,6 +302,7 @@ impl Sender {
         // `drop`: what `wait_for` returns is a read lock, and holding it over the sleep below would block the drain.
         let draining = async { phase.wait_for(|phase| *phase != Phase::Running).await.map(drop) };
         tokio::select! {
+            biased;
             () = clock::sleep_until(at) => {}
             _ = draining => {
                 clock::sleep_until(at.min(clock::now() + DRAIN_RETRY_DELAY_MAX)).await;

@@ -90,8 +90,8 @@ impl UpstreamStats {
             batch_bytes,
             tls,
             resolution,
-            call_panics,
             tier,
+            call_panics,
         } = other;
         self.items += *items;
         self.unopened += *unopened;
@@ -114,23 +114,8 @@ impl UpstreamStats {
         self.batch_bytes += batch_bytes;
         self.tls = TlsStats::sum(self.tls, *tls);
         self.call_panics += call_panics;
+        self.tier = TierStats::sum(self.tier.take(), tier.as_ref());
         self.resolution = ResolutionStats::sum(self.resolution, *resolution);
-        match (&mut self.tier, tier) {
-            (Some(known), Some(more)) => known.add(more),
-            (known @ None, more) => known.clone_from(more),
-            (Some(_), None) => {}
-        }
-    }
-}
-
-impl TierStats {
-    /// The members are those of the first, which is the newer one.
-    fn add(&mut self, other: &Self) {
-        let Self { is_dns: _, members: _, outcomes } = other;
-        for (member, [taken, given_up]) in outcomes {
-            let known = self.outcomes.entry(member.clone()).or_default();
-            *known = [known[0] + taken, known[1] + given_up];
-        }
     }
 }
 

@@ -100,6 +100,7 @@ async fn until_drained<C: Future>(
 ) -> C::Output {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return ended,
         () = async { drain.await; tokio::time::sleep(grace).await } => {}
     }

@@ -101,6 +101,7 @@ impl Keyed {
             }
             let due = self.intake.due_at(false);
             tokio::select! {
+                biased;
                 () = changed(membership.as_mut()) => self.update(&mut running),
                 _ = phase.changed() => {}
                 Some(ended) = running.join_next() => {

@@ -154,11 +154,12 @@ impl Network {
         self.lock().hit.contains(&(dialled, accepted))
     }
 
-    /// Adds a line to the log of the run.
+    /// Adds a line to the log of the run, and shows it to whoever listens to the relay's own.
     pub fn log(&self, line: impl Into<String>) {
-        let mut state = self.lock();
+        let (mut state, line) = (self.lock(), line.into());
+        tracing::info!(target: "simulation", "{line}");
         let at = clock::now() - state.started;
-        state.log.push((at, line.into()));
+        state.log.push((at, line));
     }
 
     /// The log of the run so far: when, since the network was made, and what.

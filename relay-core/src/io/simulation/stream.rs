@@ -47,20 +47,17 @@ impl Target for &[SocketAddr] {
     }
 }
 
-/// `host:port`
+/// `host:port`.
 impl Target for String {
     fn addresses(&self, network: &Network) -> Vec<SocketAddr> {
-        let split = self.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        split.map_or_else(Vec::new, |target: (&str, u16)| target.addresses(network))
-    }
-}
-
-impl Target for (&str, u16) {
-    fn addresses(&self, network: &Network) -> Vec<SocketAddr> {
-        let (name, port) = *self;
-        let named = || network.lock().names.get(name).cloned().unwrap_or_default();
-        let addresses = name.parse().map_or_else(|_| named(), |address: IpAddr| vec![address]);
-        addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+        if let Ok(address) = self.parse() {
+            return vec![address];
+        }
+        let Some((name, Ok(port))) = self.rsplit_once(':').map(|(name, port)| (name, port.parse())) else {
+            return Vec::new();
+        };
+        let named = network.lock().names.get(name).cloned().unwrap_or_default();
+        named.into_iter().map(|address| SocketAddr::new(address, port)).collect()
     }
 }
 
@@ -69,12 +66,13 @@ impl TcpStream {
     ///
     /// # Errors
     /// `ConnectionRefused` where nobody listens.
-    pub fn connect<T: Target>(target: T) -> impl Future<Output = io::Result<Self>> + use<T> {
+    pub fn connect<T: Target>(target: T) -> impl Future<Output = io::Result<Self>> + Send + use<T> {
         let place = here();
+        let addresses = place.as_ref().map(|(network, _)| target.addresses(network)).unwrap_or_default();
         async move {
             let (network, from) = place.ok_or(io::ErrorKind::NetworkUnreachable)?;
             let mut last = io::Error::new(io::ErrorKind::NotFound, "no address is known for the name");
-            for address in target.addresses(&network) {
+            for address in addresses {
                 match dial(&network, from, address).await {
                     Ok(stream) => return Ok(stream),
                     Err(error) => last = error,

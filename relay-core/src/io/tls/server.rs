@@ -128,6 +128,7 @@ async fn shake_hands(
 ) -> Result<Socket, ()> {
     let mut phase = core.phase.clone();
     let accepted = tokio::select! {
+        biased;
         accepted = tls.accept(socket) => accepted,
         _ = phase.wait_for(|phase| *phase != Phase::Running) => return Err(()),
     };

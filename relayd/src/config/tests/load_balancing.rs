@@ -20,7 +20,7 @@ fn file(exporter: &str, signal: &str) -> String {
 fn read(exporter: &str) -> (LoadBalancingExporter, Vec<String>) {
     let (config, notices) = Fake::default().file("agent.yaml", file(exporter, "traces")).load().unwrap();
     let ExporterKind::LoadBalancing(tier) = config.exporters[0].kind.clone() else { panic!("{config:?}") };
-    (*tier, notices.iter().map(|notice| notice.to_string()).collect())
+    (*tier, notices.iter().map(|notice| notice.problem.to_string()).collect())
 }
 
 #[test]

@@ -205,11 +205,6 @@ fn exporters() {
             "endpoint",
             "\"dns://:53/gw:4317\" names no DNS server; write dns:///host:port or dns://server:53/host:port",
         ),
-        (
-            "{endpoint: 'ipv4:gw:4317'}".to_owned(),
-            "endpoint",
-            "\"ipv4:gw:4317\" is not a list of addresses; write ipv4:10.0.0.1:4317,10.0.0.2:4317 or ipv6:[fd00::1]:4317",
-        ),
         (with("compression: lz4"), "compression", "expected one of gzip, zstd, snappy, none, found \"lz4\""),
         (
             with("compression_params: {level: 1}"),
