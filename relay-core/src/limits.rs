@@ -246,6 +246,12 @@ pub const DRAIN_CALLS_MAX: Duration = Duration::from_secs(5);
 /// How long a listener that goes away still accepts, while new handshakes are kept from beginning: handshakes inside a cluster end.
 pub const ACCEPT_SETTLE: Duration = Duration::from_millis(5);
 
+/// Time that closing the listeners may take before senders are asked to go all the same.
+pub const ACCEPT_CLOSE_MAX: Duration = Duration::from_millis(200);
+
+/// Time between two looks whether they are closed.
+pub const ACCEPT_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

@@ -97,9 +97,8 @@ impl DnsServer {
     /// # Errors
     /// The port cannot be bound.
     pub fn start(address: SocketAddr, records: Records) -> io::Result<Self> {
-        let udp = UdpSocket::bind(address)?;
+        let (udp, tcp) = bind(address)?;
         let address = udp.local_addr()?;
-        let tcp = TcpListener::bind(address)?;
         udp.set_read_timeout(Some(LOOK_INTERVAL))?;
         tcp.set_nonblocking(true)?;
         let shared = Arc::new(Shared { records: Mutex::new(records), ..Shared::default() });
@@ -179,6 +178,19 @@ impl Shared {
 
     fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
+    }
+}
+
+/// Both protocols on one port. A free one of UDP may be taken for TCP: then another is tried.
+fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = 0..32;
+    loop {
+        let udp = UdpSocket::bind(address)?;
+        match TcpListener::bind(udp.local_addr()?) {
+            Err(taken) if address.port() != 0 || tries.next().is_none() => return Err(taken),
+            Err(_) => {}
+            Ok(tcp) => return Ok((udp, tcp)),
+        }
     }
 }
 

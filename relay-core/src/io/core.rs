@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::call::Rejection;
@@ -22,7 +22,9 @@ use super::turnstile::Peer;
 use super::{death, incoming, listener};
 use crate::batch::DropReason;
 use crate::batch::Encoding;
-use crate::limits::{DRAIN_CALLS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX};
+use crate::limits::{
+    ACCEPT_CLOSE_MAX, ACCEPT_LOOK_INTERVAL, DRAIN_CALLS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX,
+};
 use crate::otlp::Signal;
 use crate::stats::{ReceiverCounters, Transport};
 
@@ -34,6 +36,8 @@ pub(crate) struct Core {
     // What this core's connections read into, one after the other.
     pub(crate) read_buffer: RefCell<BytesMut>,
     pub(crate) phase: watch::Receiver<Phase>,
+    // True when no connection is accepted any more.
+    pub(crate) closing: watch::Receiver<bool>,
     pub(crate) awaited_results: Cell<usize>,
     // Listeners that may still bring connections.
     accepting: Cell<usize>,
@@ -55,6 +59,7 @@ pub(crate) async fn work(
     listeners: Vec<ListeningSocket>,
 ) -> Result<(), String> {
     let (phase, phase_seen) = watch::channel(Phase::Running);
+    let (close, closing) = watch::channel(false);
     let (log, dice) = (Rc::new(LogLimit::default()), Rc::new(Dice::new()));
     let intakes: Vec<Rc<Intake>> =
         shared.upstreams.iter().map(|upstream| Rc::new(Intake::new(number, Arc::clone(upstream)))).collect();
@@ -77,6 +82,7 @@ pub(crate) async fn work(
         intakes,
         read_buffer: RefCell::new(BytesMut::new()),
         phase: phase_seen,
+        closing,
         awaited_results: Cell::new(0),
         accepting: Cell::new(0),
         peers: Cell::new(0),
@@ -100,6 +106,10 @@ pub(crate) async fn work(
             Command::Accept(listeners) => accept(&core, &mut accepting, listeners),
             Command::Connection(socket, receiver) => core.adopt(socket, receiver),
             Command::Submit(request, receipts) => core.submit(request, receipts),
+            Command::StopAccepting(done) => {
+                close.send(true).ok();
+                tokio::task::spawn_local(tell_closed(Rc::clone(&core), done));
+            }
             Command::Drain(deadline, done) => {
                 drain(&core, &senders, &phase, &mut inbox, deadline).await;
                 done.send(()).ok();
@@ -233,6 +243,15 @@ impl Drop for Accepting {
     }
 }
 
+/// Says so when the listeners of this core are closed.
+async fn tell_closed(core: Rc<Core>, done: oneshot::Sender<()>) {
+    let until = clock::now() + ACCEPT_CLOSE_MAX;
+    while core.accepting.get() > 0 && clock::now() < until {
+        tokio::time::sleep(ACCEPT_LOOK_INTERVAL).await;
+    }
+    done.send(()).ok();
+}
+
 /// Sends what is held until everything is settled or `deadline` has passed; then gives up the rest.
 async fn drain(
     core: &Rc<Core>,
@@ -248,7 +267,7 @@ async fn drain(
             Command::Submit(request, receipts) => core.submit(request, receipts),
             Command::Connection(socket, receiver) => core.adopt(socket, receiver),
             Command::Accept(listeners) => drop(listeners),
-            Command::Drain(_, done) => drop(done),
+            Command::StopAccepting(done) | Command::Drain(_, done) => drop(done),
         }
     }
     let connections_until = clock::now() + DRAIN_CALLS_MAX;

@@ -50,14 +50,15 @@ pub(crate) async fn accept(core: Rc<Core>, receiver: usize, socket: ListeningSoc
             return;
         }
     };
-    let mut phase = core.phase.clone();
+    let (mut phase, mut closing) = (core.phase.clone(), core.closing.clone());
     loop {
         let accepted = tokio::select! {
-        biased;
-                    // First: senders that come all the time must not keep the drain from being seen.
-                    _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
-                    accepted = listener.accept() => accepted,
-                };
+            biased;
+            // First: senders that come all the time must not keep the drain from being seen.
+            _ = closing.wait_for(|closing| *closing) => break,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => break,
+            accepted = listener.accept() => accepted,
+        };
         match accepted {
             Ok(socket) => hand_over(&core, receiver, socket),
             Err(error) => {

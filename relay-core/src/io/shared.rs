@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Submit(FramedRequest, Vec<ReceiptSender>),
     /// Accept for all: the core that did has died. One for each receiver.
     Accept(Vec<ListeningSocket>),
+    /// Accept what the kernel has completed, close the listeners, say so.
+    StopAccepting(oneshot::Sender<()>),
     /// Stop receiving, send what is held, be done at this time.
     Drain(Instant, oneshot::Sender<()>),
 }

@@ -96,8 +96,19 @@ impl RelayHandle {
     /// final stats, in which nothing is held. Works in any async runtime.
     pub async fn drain(mut self, deadline: Duration) -> Stats {
         let until = clock::now() + deadline;
-        self.shared.draining.store(true, Ordering::Release);
         self.shared.spare_listeners().clear();
+        // Before senders are asked to go: one that comes again at once must not meet a listener that is about to close.
+        let mut closing = Vec::new();
+        for core in &self.shared.cores {
+            let (done, closed) = oneshot::channel();
+            if core.inbox.send(Command::StopAccepting(done)).await.is_ok() {
+                closing.push(closed);
+            }
+        }
+        for closed in closing {
+            closed.await.ok();
+        }
+        self.shared.draining.store(true, Ordering::Release);
         let mut waiting = Vec::new();
         for core in &self.shared.cores {
             let (done, drained) = oneshot::channel();
