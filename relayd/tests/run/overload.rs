@@ -23,7 +23,7 @@ fn resident_kib(relayd: &Relayd) -> u64 {
 
 /// Scenario: an upstream that accepts and reads nothing; 64 connections with 4 calls at a time, of 1 MiB each, for 4 seconds. Guarantee:
 /// what is held stays below the soft limit of `memory_limiter`, and the process grows by no more than that, what may wait,
-/// and some MiB for its connections.
+/// and some MiB for its connections and for what the allocator keeps.
 #[test]
 fn memory_stays_near_the_bound_at_a_stalled_upstream() {
     let stalled = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -59,5 +59,8 @@ fn memory_stays_near_the_bound_at_a_stalled_upstream() {
     let (_, page) = http(&metrics, "GET", "/metrics");
     let held = page.lines().find(|line| line.starts_with("relayd_held_bytes"));
     println!("{idle} KiB idle, {most} KiB at most; {held:?}");
-    assert!(most - idle <= (BOUND_MIB + WAITING_MIB + 16) << 10, "{idle} KiB idle, {most} KiB at most");
+    let held: f64 = held.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap();
+    assert!(held > 0.0 && held <= 25.6 * 1024.0 * 1024.0, "{held} bytes held");
+    // What is free inside the allocator's pages counts as resident, and differs from run to run.
+    assert!(most - idle <= (BOUND_MIB + WAITING_MIB + 32) << 10, "{idle} KiB idle, {most} KiB at most");
 }
