@@ -222,7 +222,8 @@ fn an_upstream_that_refuses_everything_is_given_up_soon() {
     let items = settled(&stats);
     let seconds = u32::try_from(started.elapsed().as_secs()).unwrap() + 1;
     let batches = stats.upstreams[0].size_triggers + stats.upstreams[0].timeout_triggers;
-    let bound = u64::from(ISOLATION_CALLS_MAX + seconds * ISOLATION_CALLS_PER_SECOND) + batches;
+    // Once among the requests of a batch, and once inside of requests.
+    let bound = 2 * u64::from(ISOLATION_CALLS_MAX + seconds * ISOLATION_CALLS_PER_SECOND) + batches;
     assert!(
         stats.upstreams[0].attempts <= bound,
         "{} calls, {bound} at the most",
@@ -232,19 +233,46 @@ fn an_upstream_that_refuses_everything_is_given_up_soon() {
     assert!(items.dropped_for(DropReason::NotIsolated) > 3000, "{items:?}");
 }
 
-/// One malformed span of a thousand in one request. Guarantee: where the upstream takes what others send, only that span is lost.
+/// One malformed span of a thousand in one request. Guarantee: only that span is lost, also where the upstream has not taken anything
+/// yet.
 #[test]
 fn one_bad_span_does_not_cost_the_others_of_its_request() {
-    for bad in [0, 1, 499, 999] {
+    for (bad, before) in [(0, 1), (1, 1), (499, 1), (999, 1), (0, 0), (500, 0), (999, 0)] {
         let collector = Collector::start(allergic(Duration::ZERO));
         let relay = builder(upstream(collector.addr())).cores(1).start().unwrap();
-        assert_ok(&send_all(endpoint(&relay), [encoded(1, 1)]));
-        assert_eq!(collector.wait_for_spans(1, SOON), 1);
+        if before > 0 {
+            assert_ok(&send_all(endpoint(&relay), [encoded(before, 1)]));
+            assert_eq!(collector.wait_for_spans(before, SOON), before);
+        }
         assert_ok(&send_all(endpoint(&relay), [poisoned(1000, 2, &[bad])]));
         let items = settled(&drain(relay, SOON));
-        assert_eq!((items.delivered, items.dropped_for(DropReason::Rejected)), (1000, 1), "{bad}: {items:?}");
+        let delivered = 999 + before as u64;
+        assert_eq!(
+            (items.delivered, items.dropped_for(DropReason::Rejected)),
+            (delivered, 1),
+            "{bad}: {items:?}"
+        );
         assert!(collector.call_count() <= 2 + 2 * 11, "{}", collector.call_count());
     }
+}
+
+/// Nothing but refusals, of requests that come one by one. Guarantee: looking into them ends, and who is told `rejected` stood alone.
+#[test]
+fn looking_into_requests_ends_at_an_upstream_that_refuses_everything() {
+    let collector = Collector::start(Script::always(Reply::status(Code::Internal, "broken")));
+    let mut config = upstream(collector.addr());
+    config.batch.items_max = 100;
+    let relay = builder(config).cores(1).start().unwrap();
+    let (started, requests) = (Instant::now(), 200);
+    assert_ok(&send_all(endpoint(&relay), (0..requests).map(|n| encoded(100, n))));
+    let stats = drain(relay, SOON);
+    let (items, seconds) = (settled(&stats), u32::try_from(started.elapsed().as_secs()).unwrap() + 1);
+    let bound = u64::from(ISOLATION_CALLS_MAX + seconds * ISOLATION_CALLS_PER_SECOND) + requests;
+    assert!(stats.upstreams[0].attempts <= bound, "{} calls, {bound} at most", stats.upstreams[0].attempts);
+    let [rejected, cut_short] = [DropReason::Rejected, DropReason::NotIsolated].map(|r| items.dropped_for(r));
+    assert_eq!((rejected + cut_short, items.delivered), (100 * requests, 0), "{items:?}");
+    assert!(rejected < u64::from(ISOLATION_CALLS_MAX), "{items:?}");
+    assert_eq!(stats.upstreams[0].suspects, 0);
 }
 
 /// What stands around all spans of a request is poison: it is dropped whole after a bounded number of calls, and others pass.

@@ -70,6 +70,24 @@ fn alone_bytes((resource, scope, span): &WireSpan) -> usize {
     len_field(1, &[resource, &len_field(2, &[scope, span])]).len()
 }
 
+/// The length of a request that holds nothing but what `output` begins with: a field of the request itself, a container without spans,
+/// or a span.
+fn first_alone_bytes(output: &[u8]) -> usize {
+    let all = fields(output).unwrap();
+    let first = all.first().expect("an output is not empty");
+    let Payload::Len(resource_spans) = first.payload else { return first.raw.len() };
+    if first.number != 1 || wire_spans(first.raw).is_empty() {
+        return first.raw.len();
+    }
+    let (resource, scopes) = children(resource_spans, 2);
+    let (raw, scope_spans) = scopes[0];
+    let (scope, spans) = children(scope_spans, 2);
+    match spans.first() {
+        Some((span, _)) => alone_bytes(&(resource, scope, span.to_vec())),
+        None => len_field(1, &[&resource, raw]).len(),
+    }
+}
+
 fn check_outputs(split: &Split, limit: SplitLimit) {
     for output in &split.requests {
         assert!(output.len() <= limit.bytes_max && output.items() <= limit.items_max, "over the limit");
@@ -97,15 +115,9 @@ fn check_split(message: &[u8], request: &FramedRequest, limit: SplitLimit) {
 
     // Greedy: whatever an output begins with did not fit the one before it.
     for pair in outputs.windows(2) {
-        if let (Some(last), Some(first)) =
-            (wire_spans(&pair[0]).len().checked_sub(1), wire_spans(&pair[1]).first())
-        {
-            let room = limit.bytes_max - pair[0].len();
-            assert!(
-                last as u64 + 1 == limit.items_max || alone_bytes(first) > room,
-                "{room} bytes were left"
-            );
-        }
+        let room = limit.bytes_max - pair[0].len();
+        let is_full = wire_spans(&pair[0]).len() as u64 == limit.items_max;
+        assert!(is_full || first_alone_bytes(&pair[1]) > room, "{room} bytes were left");
     }
 
     let (unknown, _) = children(message, 1);
@@ -224,6 +236,23 @@ fn containers_without_spans_are_kept_where_they_fit() {
     let (_, found) = children(&outputs, 1);
     let empties = found.iter().filter(|(raw, _)| *raw == empty).count();
     assert_eq!((empties, wire_spans(&outputs).len(), found.len()), (3, 2, 5));
+}
+
+/// Scenario: a scope without spans does not fit what is left of an output, the span after it would. Guarantee: the order is kept, so the
+/// scope begins the next output, and the span follows it.
+#[test]
+fn a_container_without_spans_may_begin_an_output() {
+    let span = |bytes: usize| len_field(2, &[&len_field(5, &[&vec![b'n'; bytes]])]);
+    let scope = |bytes: usize| len_field(1, &[&len_field(1, &[&vec![b's'; bytes]])]);
+    let first = len_field(1, &[&len_field(2, &[&span(60)])]);
+    let (empty, last) = (len_field(2, &[&scope(50)]), len_field(2, &[&span(10)]));
+    let message = [first.clone(), len_field(1, &[&empty, &last])].concat();
+    let limit = SplitLimit { bytes_max: 100, items_max: u64::MAX };
+    assert!(len_field(1, &[&last]).len() <= limit.bytes_max - first.len());
+    let request = frame(message.clone());
+    check_split(&message, &request, limit);
+    let outputs: Vec<Bytes> = split(&request, limit).requests.iter().map(FramedRequest::to_bytes).collect();
+    assert_eq!(outputs, [first, len_field(1, &[&empty, &last])]);
 }
 
 /// Scenario: a hostile sender puts an unknown field between any two of 20,000 spans, so that the scope's

@@ -17,7 +17,8 @@ use crate::upstream::{Blame, IsolationBudget, Suspects};
 pub(crate) struct Family {
     /// The next piece is the last.
     pub(crate) pending: Vec<Batch>,
-    /// Whether all of it came from suspects: then it waits behind what others have sent, and their own budget pays.
+    /// Whether all of it came from suspects, or is of one request: then it waits behind what others have sent, and a budget of its own
+    /// pays.
     pub(crate) is_suspects: bool,
     /// Pieces of a single request that were refused in a row; `None` for pieces of a batch.
     pub(crate) inside: Option<u32>,
@@ -169,7 +170,7 @@ impl Refusals {
         self.lock().blame.refused(delivered)
     }
 
-    /// Takes `calls` out of what isolating may cost.
+    /// Takes `calls` out of what isolating may cost; for suspects, and for looking into a request, out of a share of its own.
     pub(crate) fn spend(&self, calls: u32, of_suspects: bool) -> bool {
         self.is_short.store(true, Ordering::Relaxed);
         self.lock().budget(of_suspects).spend(calls, clock::now())

@@ -268,9 +268,11 @@ impl Sender {
             self.intake.counters.attempts.add(1);
             self.log_outcome(&outcome, address.as_deref(), batch);
             let is_to_blame = self.is_to_blame(&outcome, batch);
-            let sent = sent(batch, family, is_to_blame);
+            let sent = sent(batch, family);
             let (now, random) = (clock::now(), self.dice.roll());
-            let spend = |calls| self.intake.upstream.refusals.spend(calls, family.is_suspects);
+            // Looking into requests must not use up what finds the offender among those of several senders.
+            let spend =
+                |calls, inside| self.intake.upstream.refusals.spend(calls, family.is_suspects || inside);
             let decision = decide(&outcome, sent, (&mut retry, policy), (now, random), spend);
             let Decision::RetryAt { at, .. } = decision else {
                 return Ended { decision, outcome: Some(outcome), is_to_blame };
@@ -322,13 +324,13 @@ impl Sender {
 }
 
 /// What `batch`, a piece of `family`, is to a decision.
-fn sent(batch: &Batch, family: &Family, is_to_blame: bool) -> Sent {
+fn sent(batch: &Batch, family: &Family) -> Sent {
     Sent {
         bytes: batch.rope().len(),
         parts: batch.parts().len(),
         items: batch.items(),
         is_open: batch.encoding().is_none(),
-        inside: is_to_blame.then(|| family.inside.unwrap_or(0)),
+        inside: family.inside.unwrap_or(0),
     }
 }
 

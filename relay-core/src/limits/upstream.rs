@@ -77,7 +77,8 @@ pub const EXHAUSTED_RETRY_BYTES_MAX: usize = UPSTREAM_MESSAGE_BYTES_MAX;
 
 /// Calls that isolating may cost at one upstream while nothing is delivered: enough to single out one part of
 /// [`BATCH_PARTS_MAX`] in several batches at once. An upstream that refuses everything gets no more of them than
-/// [`ISOLATION_CALLS_PER_SECOND`].
+/// [`ISOLATION_CALLS_PER_SECOND`]. As many again for looking into single requests, and for what suspects send: that must not use up
+/// what finds the offender among the requests of several senders.
 pub const ISOLATION_CALLS_MAX: u32 = 256;
 
 /// Calls that isolating may cost for each call that delivers something: isolating goes on to the last part where up to about three
@@ -91,11 +92,11 @@ pub const ISOLATION_CALLS_PER_SECOND: u32 = 5;
 /// calls, and take at most 4/3 of the time.
 pub const CALLS_PER_ISOLATION: u32 = 3;
 
-/// Refusals in a row inside one request after which it is dropped whole: its spans are no better than what stands around them. One
-/// bad span of a million is found after 20.
+/// Refusals in a row inside one request after which its pieces are cut no further: its spans are no better than what stands around
+/// them. One bad span of a million is found after 20.
 pub const INSIDE_REFUSALS_MAX: u32 = 24;
 
-/// Refusals in a row at one upstream, by whatever core, after which it is not believed any more that a part is to blame.
+/// Refusals in a row at one upstream, by whatever core, after which it is not believed any more that a sender is to blame.
 pub const BLAME_REFUSALS_MAX: u32 = 64;
 
 /// Time for which a connection is suspected after the upstream has refused what it had sent: its requests are not merged with those

@@ -43,8 +43,8 @@ pub struct Sent {
     pub items: u64,
     /// Whether it may be cut inside a request; not if that was never opened.
     pub is_open: bool,
-    /// Where a single request is refused: whether it is to blame ([`super::Blame`]), and how many of its pieces were refused in a row.
-    pub inside: Option<u32>,
+    /// Pieces of the same request that were refused in a row before it; 0 for what was not cut out of a request.
+    pub inside: u32,
 }
 
 impl Sent {
@@ -54,13 +54,14 @@ impl Sent {
 }
 
 /// Decides about what was `sent` after `outcome`, at a time `now`; `random` is uniform in 0..1. `spend` takes so many calls out of
-/// what isolating may cost, or says that there are no more ([`super::IsolationBudget`]).
+/// what isolating may cost, or says that there are no more ([`super::IsolationBudget`]); it is told whether they are for looking into
+/// a single request.
 pub fn decide(
     outcome: &Outcome,
     sent: Sent,
     (retry, policy): (&mut Retry, &RetryPolicy),
     (now, random): (Instant, f64),
-    spend: impl Fn(u32) -> bool,
+    spend: impl Fn(u32, bool) -> bool,
 ) -> Decision {
     match outcome.verdict_by(&policy.table, sent.bytes) {
         Verdict::Delivered { rejected } => Decision::Deliver { rejected },
@@ -69,20 +70,17 @@ pub fn decide(
             None => Decision::Drop(DropReason::RetriesExhausted),
         },
         Verdict::TooLarge if !sent.can_be_cut() => Decision::Drop(DropReason::ItemTooLarge),
-        Verdict::TooLarge if spend(2) => smaller(outcome, sent.bytes),
+        Verdict::TooLarge if spend(2, false) => smaller(outcome, sent.bytes),
         Verdict::TooLarge => Decision::Drop(DropReason::NotIsolated),
         Verdict::Unimplemented => Decision::Drop(DropReason::Unimplemented),
         Verdict::Refused => Decision::Drop(DropReason::Rejected),
-        Verdict::Poisoned if sent.parts < 2 && !goes_inside(sent) => Decision::Drop(DropReason::Rejected),
-        Verdict::Poisoned if spend(2) => Decision::Isolate,
+        Verdict::Poisoned if !sent.can_be_cut() => Decision::Drop(DropReason::Rejected),
+        // All of it is refused: what stands around the items is to blame, or the upstream takes nothing from anybody.
+        Verdict::Poisoned if sent.inside >= INSIDE_REFUSALS_MAX => Decision::Drop(DropReason::NotIsolated),
+        // What comes from another relay is itself merged, and one malformed span of a thousand is no reason to lose the others.
+        Verdict::Poisoned if spend(2, sent.parts < 2) => Decision::Isolate,
         Verdict::Poisoned => Decision::Drop(DropReason::NotIsolated),
     }
-}
-
-/// Whether a request that is refused alone is cut inside: what comes from another relay is itself merged, and one malformed span of a
-/// thousand is no reason to lose the others. Not where the upstream takes nothing from anybody, nor where all of it is refused.
-fn goes_inside(sent: Sent) -> bool {
-    sent.can_be_cut() && sent.inside.is_some_and(|refusals| refusals < INSIDE_REFUSALS_MAX)
 }
 
 /// How to cut what is too large: to the limit that was named, else to halves.
@@ -107,14 +105,14 @@ mod tests {
         Outcome::Refused { status: Status::new(code, message), retry_delay: None }
     }
 
-    const SENT: Sent = Sent { bytes: 100, parts: 1, items: 1, is_open: true, inside: None };
+    const SENT: Sent = Sent { bytes: 100, parts: 1, items: 1, is_open: true, inside: 0 };
 
     fn decided(outcome: &Outcome, sent: Sent, pays: bool) -> Decision {
         #[expect(clippy::disallowed_methods, reason = "an arbitrary point to count from")]
         let now = Instant::now();
         let policy = RetryPolicy::default();
         let mut retry = Retry::new(&policy, now);
-        decide(outcome, sent, (&mut retry, &policy), (now, 0.5), |_| pays)
+        decide(outcome, sent, (&mut retry, &policy), (now, 0.5), |_, _| pays)
     }
 
     #[test]
@@ -124,18 +122,15 @@ mod tests {
         assert_eq!(decided(&poison, two, true), Decision::Isolate);
         assert_eq!(decided(&poison, two, false), Decision::Drop(DropReason::NotIsolated));
         assert_eq!(decided(&poison, SENT, true), Decision::Drop(DropReason::Rejected));
-        let one = Sent { items: 1000, inside: Some(0), ..SENT };
-        assert_eq!(decided(&poison, one, true), Decision::Isolate, "others pass: it is cut inside");
-        for not_inside in [
-            Sent { inside: None, ..one },
-            Sent { inside: Some(INSIDE_REFUSALS_MAX), ..one },
-            Sent { is_open: false, ..one },
+        let one = Sent { items: 1000, ..SENT };
+        assert_eq!(decided(&poison, one, true), Decision::Isolate, "it is cut inside");
+        for (not_inside, pays, reason) in [
+            (one, false, DropReason::NotIsolated),
+            (Sent { inside: INSIDE_REFUSALS_MAX, ..one }, true, DropReason::NotIsolated),
+            (Sent { inside: INSIDE_REFUSALS_MAX, items: 1, ..one }, true, DropReason::Rejected),
+            (Sent { is_open: false, ..one }, true, DropReason::Rejected),
         ] {
-            assert_eq!(
-                decided(&poison, not_inside, true),
-                Decision::Drop(DropReason::Rejected),
-                "{not_inside:?}"
-            );
+            assert_eq!(decided(&poison, not_inside, pays), Decision::Drop(reason), "{not_inside:?}");
         }
         let foreign = refused(Code::UNIMPLEMENTED, "unknown service");
         assert_eq!(decided(&foreign, two, true), Decision::Drop(DropReason::Unimplemented));

@@ -10,6 +10,7 @@ use relay_core::stats::Stats;
 
 use super::plan::Fault;
 use super::relay::{End, books};
+use super::server::POISON;
 use super::truth::{Account, Taken};
 use super::world::World;
 
@@ -184,16 +185,13 @@ fn lost(world: &World, exporter: usize, mut counts: LedgerCounts) {
     let mut missing = 0;
     let acknowledged = account.requests.iter().filter(|request| request.acknowledged);
     let mut first = None;
-    for (request, span) in
-        acknowledged.flat_map(|request| request.spans.iter().map(move |span| (request, span)))
-    {
+    for span in acknowledged.flat_map(|request| &request.spans) {
         if arrived.contains(span) {
             continue;
         }
         let mut explanations =
             vec![DropReason::RetriesExhausted, DropReason::ShutdownDeadline, DropReason::Aborted];
-        // While an upstream has delivered nothing yet, a request is not taken to pieces: its spans go together.
-        if request.poisoned {
+        if account.spans[span].content.span.name == POISON {
             explanations.insert(0, DropReason::Rejected);
         }
         if account.spans[span].bytes > limit {
