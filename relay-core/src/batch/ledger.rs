@@ -98,6 +98,7 @@ impl Ledger {
     }
 
     /// Enters `items` that were accepted for others and found no room here.
+    #[cfg(feature = "io")]
     pub(crate) fn miss(&self, items: u64) {
         self.enqueue(items);
         self.drop_items(DropReason::QueueFull, items);

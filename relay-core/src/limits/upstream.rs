@@ -76,7 +76,7 @@ pub const SPARE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(5);
 pub const EXHAUSTED_RETRY_BYTES_MAX: usize = UPSTREAM_MESSAGE_BYTES_MAX;
 
 /// Calls that isolating may cost at one upstream while nothing is delivered: enough to single out one part of
-/// [`BATCH_PARTS_MAX`] in several batches at once. An upstream that refuses everything gets no more of them than
+/// [`BATCH_PARTS_MAX`](super::BATCH_PARTS_MAX) in several batches at once. An upstream that refuses everything gets no more of them than
 /// [`ISOLATION_CALLS_PER_SECOND`]. As many again for looking into single requests, and for what suspects send: that must not use up
 /// what finds the offender among the requests of several senders.
 pub const ISOLATION_CALLS_MAX: u32 = 256;

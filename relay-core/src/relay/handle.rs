@@ -31,7 +31,7 @@ impl RelayHandle {
     }
 
     /// The sockets of the receivers, in their order, for a relay of this process that takes over
-    /// ([`RelayBuilder::receiver_on`]): start that one, then drain this one, and no connection is lost. `None` where nobody accepts
+    /// ([`crate::RelayBuilder::receiver_on`]): start that one, then drain this one, and no connection is lost. `None` where nobody accepts
     /// any more.
     pub fn listeners(&self) -> Vec<Option<ListeningSocket>> {
         self.shared.receivers.iter().map(|receiver| receiver.socket.upgrade()).collect()
