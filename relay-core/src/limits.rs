@@ -23,10 +23,11 @@ pub const NESTING_DEPTH_MAX: u32 = 100;
 /// `cargo bench -p relay-benches --bench batch` (see benches/RESULTS.md).
 pub const INLINE_COPY_BYTES_MAX: usize = 16 << 10;
 
-/// A piece of a larger request that is shorter than this many bytes, and has to wait for the rest, is copied: a byte at a time must
-/// not hold, or be charged, a receive buffer each. Frames of a request that fill the buffers are not touched; what a read cuts off
-/// at its end may be.
-pub const PIECE_COPY_BYTES_MAX: usize = 1 << 10;
+/// A piece of a larger request that is shorter than this many bytes, and has to wait for the rest, is copied: neither a byte nor a
+/// segment of TCP at a time may hold, or be charged, a receive buffer each, or a request that fits the budget would not get in. So
+/// what it is charged is about twice itself at most; from here on a copy takes longer than a reference ([`INLINE_COPY_BYTES_MAX`]).
+/// Frames of a request that fill the buffers are not touched; what a read cuts off at its end may be.
+pub const PIECE_COPY_BYTES_MAX: usize = 8 << 10;
 
 /// First arena block of a batch, in bytes: a node's trickle fits into it.
 pub const ARENA_BLOCK_BYTES_MIN: usize = 4 << 10;
@@ -199,8 +200,9 @@ pub const AUTH_OUTCOMES_MAX: usize = 16 << 10;
 /// Highest cost of a bcrypt hash: about a second for each check. `htpasswd -B` writes 5, and most others 10 or 12.
 pub const BCRYPT_COST_MAX: u32 = 14;
 
-/// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`): the 10 s that otel-go's
-/// exporters give all their attempts together. A call's own shorter deadline wins.
+/// Longest wait for room in a full queue when the receiver blocks (`block_on_overflow`), for all that one call waits for (memory for
+/// its body, room in the queue): the 10 s that otel-go's exporters give all their attempts together. A call's own shorter deadline
+/// wins.
 pub const BLOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Wait for room before a sender is refused: a full queue has room again within the time of one call to the upstream, and

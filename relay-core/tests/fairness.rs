@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use relay_core::config::{HttpConfig, OnFull, QueueLimit, ReceiverConfig, UpstreamConfig};
+use relay_core::limits::{BLOCK_WAIT_MAX, REFUSE_WAIT_MAX};
 use relay_core::{Relay, RelayHandle, StatsReader};
 use support::{SOON, builder, drain, encoded, endpoint, loopback, send_all, settled, upstream};
 use testkit::collector::{Collector, Reply, Script};
@@ -304,4 +305,39 @@ fn large_bodies_neither_exceed_the_bound_nor_block_each_other() {
     assert!(most <= held_max, "{most} of {held_max}");
     assert!(taken.1 >= taken.0 + 128, "{taken:?}");
     settled(&drain(relay, SOON));
+}
+
+/// Sends one call, its body in frames of `frame_bytes`; its status, and how long it took.
+async fn send_in_frames(addr: SocketAddr, message: &Bytes, frame_bytes: usize) -> (Option<i32>, Duration) {
+    let (whole, client) = (grpc_message(message), RawClient::connect(addr).await.unwrap());
+    let frames = whole.chunks(frame_bytes).map(Bytes::copy_from_slice).collect();
+    let started = tokio::time::Instant::now();
+    let answer = tokio::time::timeout(3 * SOON, client.send(RawRequest::export(frames))).await;
+    (answer.unwrap().unwrap().grpc_status(), started.elapsed())
+}
+
+/// Scenario: a budget of 256 KiB, and requests whose bodies come in frames of the size of a segment of TCP. Guarantee: one that fits the
+/// budget gets in at once, whatever it comes in; one that does not is refused after one wait for room, not one for each reason to wait.
+#[test]
+fn a_body_in_little_frames_gets_in_and_is_answered_in_time() {
+    let _alone = alone();
+    let collector = Collector::start(Script::ok());
+    for on_full in [OnFull::Refuse, OnFull::Block] {
+        let mut config = upstream(collector.addr());
+        config.on_full = on_full;
+        let relay = builder(config).held_bytes_max(256 << 10).start().unwrap();
+        in_runtime(async {
+            for (bytes, frame_bytes) in [(30 << 10, 1600), (200 << 10, 1600), (100 << 10, 9000)] {
+                let (status, took) = send_in_frames(endpoint(&relay), &request(bytes, 1), frame_bytes).await;
+                assert!(
+                    status == Some(0) && took < SOON / 4,
+                    "{bytes} in {frame_bytes}: {status:?} in {took:?}"
+                );
+            }
+            let (status, took) = send_in_frames(endpoint(&relay), &request(400 << 10, 1), 1600).await;
+            let wait_max = if on_full == OnFull::Block { BLOCK_WAIT_MAX } else { REFUSE_WAIT_MAX };
+            assert!(status == Some(14) && took < wait_max + SOON / 4, "{on_full:?}: {status:?} in {took:?}");
+        });
+        settled(&drain(relay, SOON));
+    }
 }

@@ -201,37 +201,37 @@ impl Core {
         }
     }
 
-    /// Lets `request` wait in its connection's line, or `None` when that has used up its share of what may wait.
+    /// Lets `request` wait for `wait_max` in its connection's line, or `None` when that has used up its share of what may wait.
     pub(crate) fn wait_for_turn(
         &self,
         receiver: usize,
         (peer, wake): (&Peer, &Arc<Notify>),
         request: &Inbound,
-        timeout: Option<Duration>,
+        wait_max: Duration,
     ) -> Option<Waiting> {
         let bytes = request.bytes().len();
         let held = peer.hold(&self.shared.waiting, bytes)?;
         let place = self.turnstile(receiver, request.signal())?.enter(peer.number, bytes, Arc::clone(wake));
-        let give_up_at = clock::now() + self.wait_for_room_max(receiver, timeout);
-        Some(Waiting { place, bytes: held, give_up_at, wake: Arc::clone(wake) })
+        let since = clock::now();
+        Some(Waiting { place, bytes: held, since, give_up_at: since + wait_max, wake: Arc::clone(wake) })
     }
 
-    /// Lets a body of which `bytes` are to be counted wait for memory, or `None` when its connection has used up its share of what may
-    /// wait. One that has its turn already, a `pass`, keeps it while it gets on.
+    /// Lets a body of which `bytes` are to be counted wait for memory for `wait_max`, or `None` when its connection has used up its
+    /// share of what may wait. One that has its turn already, a `pass`, keeps it while it gets on.
     pub(crate) fn wait_for_memory(
         &self,
-        receiver: usize,
         (peer, wake): (&Peer, &Arc<Notify>),
         (bytes, pass): (usize, Option<Waiting>),
-        timeout: Option<Duration>,
+        wait_max: Duration,
     ) -> Option<Waiting> {
-        let give_up_at = clock::now() + self.wait_for_room_max(receiver, timeout);
+        let since = clock::now();
+        let give_up_at = since + wait_max;
         if let Some(mut pass) = pass {
-            return pass.bytes.try_grow(bytes).then_some(Waiting { give_up_at, ..pass });
+            return pass.bytes.try_grow(bytes).then_some(Waiting { since, give_up_at, ..pass });
         }
         let held = peer.hold(&self.shared.waiting, bytes)?;
         let place = self.shared.bodies.enter(peer.number, bytes, Arc::clone(wake));
-        Some(Waiting { place, bytes: held, give_up_at, wake: Arc::clone(wake) })
+        Some(Waiting { place, bytes: held, since, give_up_at, wake: Arc::clone(wake) })
     }
 
     /// Whether a body that is not complete may be charged `bytes` more without waiting for its turn. What such bodies may hold all
@@ -242,6 +242,11 @@ impl Core {
         !self.shared.bodies.is_contended() && budget.has_room(bytes.saturating_add(reserve))
     }
 
+    /// Whether no upstream holds anything, so that what is held is of bodies that are not complete.
+    pub(crate) fn holds_only_bodies(&self) -> bool {
+        self.intakes.iter().all(|intake| intake.upstream.budget.used() == 0)
+    }
+
     /// Counts what `call` holds, if it may be counted now: with a `pass` its turn has come. Bytes that its sender may be told to send
     /// again, or `None` while there is no room.
     pub(crate) fn charge_body(&self, call: &mut Call, pass: Option<&Waiting>) -> Option<usize> {
@@ -249,7 +254,7 @@ impl Core {
         if may { call.charge(&self.shared.budget) } else { None }
     }
 
-    /// How long a call of `receiver` whose sender gives it `timeout` waits for room.
+    /// How long a call of `receiver` whose sender gives it `timeout` waits for room, for its body and in the queue together.
     pub(crate) fn wait_for_room_max(&self, receiver: usize, timeout: Option<Duration>) -> Duration {
         let routes = self.receiver(receiver).into_iter().flat_map(|receiver| receiver.all_routes());
         let fed = routes.filter_map(|route| self.intakes.get(route));

@@ -130,6 +130,8 @@ pub(crate) struct Call {
     message_bytes_max: usize,
     /// The sender's own deadline (`grpc-timeout`), if it has one.
     pub(crate) timeout: Option<Duration>,
+    /// How long it has waited for room.
+    pub(crate) waited: Duration,
     /// Set while it is not known whether the sender's password is right.
     pub(crate) verifying: Option<Verifying>,
     received: usize,
@@ -150,6 +152,7 @@ impl Call {
             passes,
             message_bytes_max: bytes_max,
             timeout: headers.timeout,
+            waited: Duration::ZERO,
             verifying: headers.verifying,
             received: 0,
             charge: None,

@@ -41,6 +41,8 @@ pub(crate) struct Calls {
     pub(crate) http2: Server,
     // Calls that are not answered, ascending by stream, but for those in `results`.
     open: Vec<Open>,
+    // How long what is read now may have waited for that.
+    unread: Duration,
     results: FuturesUnordered<LocalBoxFuture<'static, (u32, Later)>>,
 }
 
@@ -80,7 +82,8 @@ impl Calls {
     ) -> Self {
         let peer = Rc::new(core.new_peer());
         let (open, results) = (Vec::new(), FuturesUnordered::new());
-        Self { core, receiver, origin, message_bytes_max, peer, http2, open, results }
+        let unread = Duration::ZERO;
+        Self { core, receiver, origin, message_bytes_max, peer, http2, open, unread, results }
     }
 
     /// Takes what was read.
@@ -110,6 +113,26 @@ impl Calls {
         self.open.iter().any(|open| matches!(open.wait, Wait::Body { .. }))
     }
 
+    /// Says for how long what will be read now was not: calls that wait for it have waited so long.
+    pub(crate) fn was_unread(&mut self, time: Duration) {
+        self.unread = time;
+        for open in &mut self.open {
+            if let Wait::Body { call, .. } = &mut open.wait {
+                call.waited += time;
+            }
+        }
+    }
+
+    /// All that had come is read.
+    pub(crate) fn is_read(&mut self) {
+        self.unread = Duration::ZERO;
+    }
+
+    /// Whether the turn of a call has come, which may end as soon as the rest of its body is read.
+    pub(crate) fn has_turn(&self) -> bool {
+        self.open.iter().any(|open| matches!(open.wait, Wait::Body { pass: Some(_), .. }))
+    }
+
     /// Whether a call waits for room, or has its turn.
     pub(crate) fn waits_for_room(&self) -> bool {
         self.open.iter().any(|open| !matches!(open.wait, Wait::Body { pass: None, .. }))
@@ -135,7 +158,8 @@ impl Calls {
                 let passes = headers
                     .encoding
                     .is_some_and(|encoding| self.core.passes(self.receiver, headers.signal, encoding));
-                let call = Call::new(headers, passes, self.message_bytes_max);
+                let mut call = Call::new(headers, passes, self.message_bytes_max);
+                call.waited = self.unread;
                 if end {
                     return self.complete(stream, call);
                 }
@@ -192,10 +216,10 @@ impl Calls {
         if let Some(verifying) = call.verifying.take() {
             return self.verify(stream, call, verifying);
         }
-        let timeout = call.timeout;
+        let (timeout, waited) = (call.timeout, call.waited);
         let request = call.finish().map(|request| request.sent_by(self.origin));
         let offered = request.and_then(|request| self.core.offer(self.receiver, request, Asking::First));
-        self.settle(stream, offered, timeout, None);
+        self.settle(stream, offered, (timeout, waited), None);
     }
 
     /// Lets a complete call wait until it is known whether its sender may send it: nothing of it is looked at before.
@@ -217,7 +241,7 @@ impl Calls {
         &mut self,
         stream: u32,
         offered: Result<Offered, Rejection>,
-        timeout: Option<Duration>,
+        (timeout, waited): (Option<Duration>, Duration),
         waiting: Option<Waiting>,
     ) {
         match offered {
@@ -240,7 +264,8 @@ impl Calls {
                     return self.wait(stream, Wait::Room { request, waiting, timeout });
                 }
                 let peer = &self.peer;
-                match self.core.wait_for_turn(self.receiver, (peer, &peer.wake), &request, timeout) {
+                let wait = self.core.wait_for_room_max(self.receiver, timeout).saturating_sub(waited);
+                match self.core.wait_for_turn(self.receiver, (peer, &peer.wake), &request, wait) {
                     Some(waiting) => {
                         // A slice would hold the read buffer of the whole core while it waits.
                         let request = request.detached();
@@ -249,7 +274,7 @@ impl Calls {
                     // It has no share left of what may wait.
                     None => {
                         let last = self.core.offer_without_waiting(self.receiver, request);
-                        self.settle(stream, last, timeout, None);
+                        self.settle(stream, last, (timeout, waited), None);
                     }
                 }
             }
@@ -295,7 +320,8 @@ impl Calls {
                         Some(asking) => self.core.offer(self.receiver, request, asking),
                         None => Ok(Offered::Blocked(request)),
                     };
-                    self.settle(stream, offered, timeout, Some(waiting));
+                    // It waits on, if it does.
+                    self.settle(stream, offered, (timeout, Duration::ZERO), Some(waiting));
                 }
             }
         }

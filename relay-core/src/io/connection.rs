@@ -102,8 +102,11 @@ struct Connection {
 /// Whether the socket is read.
 enum Reading {
     Free,
-    /// The relay is full: not before then, unless there is room again.
-    HeldUntil(Instant),
+    /// The relay is full: not since then, and not until then unless there is room again.
+    Held {
+        since: Instant,
+        until: Instant,
+    },
     /// It has been full for too long: what comes is read to be refused.
     ToRefuse,
 }
@@ -115,7 +118,10 @@ impl Connection {
         loop {
             while reads < limits::READS_PER_TURN_MAX && self.may_read() {
                 match self.read(cx)? {
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        self.calls.is_read();
+                        break;
+                    }
                     Poll::Ready(Some(input)) => {
                         reads += 1;
                         if let Err(violation) = self.calls.take(input) {
@@ -195,30 +201,40 @@ impl Connection {
 
     /// Whether more may be read now. While the relay is full nothing is of a connection that waits for room already, so that TCP holds its
     /// sender back before memory grows; but only for a time: then calls are read to be refused. One that does not wait is read: its
-    /// call gets its turn, and what it holds until then is counted.
+    /// call gets its turn, and what it holds until then is counted. So is one whose turn has come when
+    /// nothing but bodies that are not complete is left in memory: only the rest of its own makes room then.
     fn may_read(&mut self) -> bool {
         if self.calls.http2.pending_bytes() >= limits::ANSWER_BYTES_MAX {
             return false;
         }
-        if self.core.shared.budget.has_room(limits::READ_BYTES) || !self.calls.waits_for_room() {
-            self.reading = Reading::Free;
+        let has_room = self.core.shared.budget.has_room(limits::READ_BYTES);
+        let reads_on = || self.calls.has_turn() && self.core.holds_only_bodies();
+        if has_room || !self.calls.waits_for_room() || reads_on() {
+            self.read_on(Reading::Free);
             return true;
         }
         match self.reading {
             Reading::Free => {
-                let wait = self.core.wait_for_room_max(self.receiver, None);
-                self.reading = Reading::HeldUntil(clock::now() + wait);
+                let (wait, since) = (self.core.wait_for_room_max(self.receiver, None), clock::now());
+                self.reading = Reading::Held { since, until: since + wait };
             }
-            Reading::HeldUntil(until) if clock::now() >= until => self.reading = Reading::ToRefuse,
-            Reading::HeldUntil(_) | Reading::ToRefuse => {}
+            Reading::Held { until, .. } if clock::now() >= until => self.read_on(Reading::ToRefuse),
+            Reading::Held { .. } | Reading::ToRefuse => {}
         }
         matches!(self.reading, Reading::ToRefuse)
+    }
+
+    /// The socket is read from now on. What has waited in it may not wait as long once more.
+    fn read_on(&mut self, reading: Reading) {
+        if let Reading::Held { since, .. } = std::mem::replace(&mut self.reading, reading) {
+            self.calls.was_unread(clock::now().saturating_duration_since(since));
+        }
     }
 
     /// Asks again for all that waits for room, whenever there may be some; says whether reading is to be tried again.
     fn look_for_room(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
-            let unread = matches!(self.reading, Reading::HeldUntil(_));
+            let unread = matches!(self.reading, Reading::Held { .. });
             if !unread && !self.calls.waits_for_room() {
                 self.room = None;
                 return false;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -200,6 +200,7 @@ impl Drop for WaitingBytes {
 pub(crate) struct Waiting {
     pub(crate) place: Place,
     pub(crate) bytes: WaitingBytes,
+    pub(crate) since: Instant,
     pub(crate) give_up_at: Instant,
     pub(crate) wake: Arc<Notify>,
 }
@@ -215,12 +216,15 @@ impl Waiting {
     pub(crate) fn is_called(&self) -> bool {
         self.place.is_called()
     }
+
+    /// How long it has waited at `now`.
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     async fn is_told(wake: &Notify) -> bool {

@@ -90,9 +90,15 @@ impl Budget {
 
     /// Adds `units` to a charge of `own`, which is counted already.
     fn try_add(&self, own: usize, units: usize, apart: bool) -> bool {
-        let before = self.used.fetch_add(units, Ordering::Relaxed);
-        let fits = self.fits(before.saturating_sub(own), own.saturating_add(units));
-        if fits && self.outer(apart).is_none_or(|parent| parent.try_add(own, units, apart)) {
+        // Not added to see whether it fits: until that is taken back it would be missing to other cores, and seen as held.
+        let added = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            let fits = self.fits(used.saturating_sub(own), own.saturating_add(units));
+            fits.then(|| used.saturating_add(units))
+        });
+        if added.is_err() {
+            return false;
+        }
+        if self.outer(apart).is_none_or(|parent| parent.try_add(own, units, apart)) {
             return true;
         }
         self.used.fetch_sub(units, Ordering::Relaxed);

@@ -134,8 +134,7 @@ impl World {
             _ => false,
         };
         let calm = is_calm(&self.plan.weather) && !self.plan.faults.iter().any(|(_, fault)| disturbs(fault));
-        // Once until its body is read, and once for room.
-        let answer_max = (calm && !relay.wait_for_result).then_some(2 * bound + ANSWER_SLACK);
+        let answer_max = (calm && !relay.wait_for_result).then_some(bound + ANSWER_SLACK);
         let mut clients = JoinSet::new();
         for (number, plan) in self.plan.clients.iter().enumerate() {
             let dice = Dice::new(self.seed.wrapping_mul(31).wrapping_add(number as u64));

@@ -17,9 +17,8 @@ impl Calls {
             return;
         };
         let (peer, owed) = (&self.peer, call.owed());
-        let waiting =
-            self.core.wait_for_memory(self.receiver, (peer, &peer.wake), (owed, pass), call.timeout);
-        match waiting {
+        let wait = self.core.wait_for_room_max(self.receiver, call.timeout).saturating_sub(call.waited);
+        match self.core.wait_for_memory((peer, &peer.wake), (owed, pass), wait) {
             Some(waiting) => self.wait(stream, Wait::BodyRoom { call, ended: false, waiting }),
             None => {
                 self.http2.release(stream, call.unreleased());
@@ -42,6 +41,7 @@ impl Calls {
         match call.charge(&self.core.shared.budget) {
             Some(release) => {
                 self.http2.release(stream, release);
+                call.waited += waiting.waited(now);
                 if ended {
                     drop(waiting);
                     return self.complete(stream, call);

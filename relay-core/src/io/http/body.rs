@@ -25,11 +25,12 @@ use crate::queue::Charge;
 use crate::stats::RejectReason;
 use crate::wire::{Gathered, Segments};
 
-/// A whole body, and what is charged for it until it is admitted.
+/// A whole body, what is charged for it until it is admitted, and how long it has waited for room.
 #[derive(Debug)]
 pub(super) struct Body {
     pub(super) bytes: Segments,
     pub(super) charge: Charge,
+    pub(super) waited: Duration,
 }
 
 /// Reads a whole body of at most `bytes_max` bytes, within `timeout`.
@@ -85,7 +86,7 @@ async fn gather(
     let mut gathered = Gathered::default();
     let mut charge = budget.empty_charge();
     // Its turn, once it has come, lasts until the body is complete.
-    let mut pass = None;
+    let (mut pass, mut waited) = (None, Duration::ZERO);
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|error| cut_off(&error))?;
         // Trailers say nothing in OTLP.
@@ -94,9 +95,10 @@ async fn gather(
             return Err(too_large(bytes_max));
         }
         let held = add(&mut gathered, piece, declared, incoming.is_end_stream());
-        wait_for_room((core, peer), receiver, (&mut charge, held), &mut pass).await?;
+        let wait = core.wait_for_room_max(receiver, None).saturating_sub(waited);
+        waited += wait_for_room((core, peer), (&mut charge, held), &mut pass, wait).await?;
     }
-    Ok(Body { bytes: gathered.into_segments(), charge })
+    Ok(Body { bytes: gathered.into_segments(), charge, waited })
 }
 
 /// Adds a piece; says how many bytes it holds. Little pieces, and all of a little body that comes in several, are copied.
@@ -117,31 +119,34 @@ fn add(gathered: &mut Gathered, piece: Bytes, declared: u64, last: bool) -> usiz
     held_bytes(len)
 }
 
-/// Charges `held` bytes more. While there is no room nothing more is read, so that TCP holds the sender back.
+/// Charges `held` bytes more, after `wait_max` at the latest; how long that took. While there is no room nothing more is read, so that
+/// TCP holds the sender back.
 async fn wait_for_room(
     (core, peer): (&Rc<Core>, &Peer),
-    receiver: usize,
     (charge, held): (&mut Charge, usize),
     pass: &mut Option<Waiting>,
-) -> Result<(), Rejection> {
+    wait_max: Duration,
+) -> Result<Duration, Rejection> {
     // One that does not get on lets the next have its turn.
     if pass.as_ref().is_some_and(|pass| clock::now() >= pass.give_up_at) {
         *pass = None;
     }
     let may = pass.is_some() || core.has_memory_for_body(held);
     if held == 0 || (may && charge.try_grow(held)) {
-        return Ok(());
+        return Ok(Duration::ZERO);
     }
     let wake = Arc::new(Notify::new());
-    let waiting = core.wait_for_memory(receiver, (peer, &wake), (held, pass.take()), None);
+    let waiting = core.wait_for_memory((peer, &wake), (held, pass.take()), wait_max);
     let mut waiting = waiting.ok_or_else(memory_full)?;
     loop {
         waiting.room().await;
-        let Some(asking) = asking(&waiting, clock::now()) else { continue };
+        let now = clock::now();
+        let Some(asking) = asking(&waiting, now) else { continue };
         if charge.try_grow(held) {
             waiting.bytes.clear();
+            let waited = waiting.waited(now);
             *pass = (asking == Asking::InTurn).then_some(waiting);
-            return Ok(());
+            return Ok(waited);
         }
         if asking == Asking::Last {
             return Err(memory_full());

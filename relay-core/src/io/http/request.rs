@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
@@ -131,6 +132,7 @@ async fn take(
     *rest = Rest::Left;
     let body = body::read((core, peer), receiver, incoming, (bytes_max, http.body_timeout)).await?;
     *rest = Rest::Read;
+    let waited = body.waited;
     let request = match head.encoding {
         Some(encoding) if head.format == Format::Protobuf && core.passes(receiver, head.signal, encoding) => {
             // What follows is charged where it is queued.
@@ -139,12 +141,12 @@ async fn take(
         }
         _ => decode(core, head, body, bytes_max).await?,
     };
-    admit((core, peer), receiver, request.sent_by(origin)).await
+    admit((core, peer), receiver, request.sent_by(origin), waited).await
 }
 
 /// From a body to a request that may be admitted.
 async fn decode(core: &Rc<Core>, head: Head, body: Body, bytes_max: usize) -> Result<Inbound, Rejection> {
-    let Body { bytes, charge } = body;
+    let Body { bytes, charge, waited: _ } = body;
     let plain = match head.encoding {
         None => bytes,
         // Nothing is a request without items in any encoding.
@@ -165,15 +167,16 @@ async fn decode(core: &Rc<Core>, head: Head, body: Body, bytes_max: usize) -> Re
     framed.map(Inbound::from).map_err(|error| Rejection::malformed(head.signal, error))
 }
 
-/// Admits a request, after a wait for room if need be, and waits for the upstream's answer if that was asked for.
+/// Admits a request, after a wait for room if need be (it has `waited` before), and waits for the upstream's answer if that was asked for.
 async fn admit(
     (core, peer): (&Rc<Core>, &Peer),
     receiver: usize,
     request: Inbound,
+    waited: Duration,
 ) -> Result<Accepted, Rejection> {
     let mut offered = core.offer(receiver, request, Asking::First)?;
     if let Offered::Blocked(request) = offered {
-        offered = admit_later((core, peer), receiver, request).await?;
+        offered = admit_later((core, peer), receiver, request, waited).await?;
     }
     match offered {
         Offered::Queued(counted) => Ok(Accepted { counted, partial: None }),
@@ -198,10 +201,12 @@ async fn admit_later(
     (core, peer): (&Rc<Core>, &Peer),
     receiver: usize,
     request: Inbound,
+    waited: Duration,
 ) -> Result<Offered, Rejection> {
     // Requests of one connection over HTTP/2 are tasks of their own.
     let wake = Arc::new(Notify::new());
-    let Some(waiting) = core.wait_for_turn(receiver, (peer, &wake), &request, None) else {
+    let wait = core.wait_for_room_max(receiver, None).saturating_sub(waited);
+    let Some(waiting) = core.wait_for_turn(receiver, (peer, &wake), &request, wait) else {
         // It has no share left of what may wait.
         return core.offer_without_waiting(receiver, request);
     };
