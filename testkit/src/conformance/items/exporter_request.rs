@@ -7,11 +7,11 @@ use crate::conformance::upstream::{Answer, Upstream, wait_until};
 use crate::conformance::verdict::{Miss, Seen, demand, fail, skip};
 use crate::conformance::world::{QUIET, THROUGH, World, ask, at_each};
 
-/// Feeds a request that always gets this answer, and demands that it comes once; later data must come, too.
-async fn once(world: &World, upstream: &Upstream, item: &str, answer: Answer) -> Result<(), Miss> {
-    let mark = world.mark(item);
+/// Feeds a request of so many spans that always gets this answer, and demands that it comes once; later data must come, too.
+async fn once(world: &World, upstream: &Upstream, item: &str, of: (usize, Answer)) -> Result<(), Miss> {
+    let ((spans, answer), mark) = (of, world.mark(item));
     upstream.script(&mark, Vec::new(), answer);
-    world.feed(&mark, 3).await?;
+    world.feed(&mark, spans).await?;
     let first = upstream.wait(&mark, 1, THROUGH).await;
     demand(!first.is_empty(), || "the data never came".to_owned())?;
     let again = upstream.wait(&mark, 2, QUIET).await.len();
@@ -25,7 +25,7 @@ async fn once(world: &World, upstream: &Upstream, item: &str, answer: Answer) ->
 
 pub(super) async fn x03_huge_response(world: &World) -> Seen {
     at_each(world, async |upstream| {
-        once(world, upstream, "X03", Answer::Huge).await?;
+        once(world, upstream, "X03", (3, Answer::Huge)).await?;
         Ok("a response of 6 MiB: sent once, later data flows".to_owned())
     })
     .await
@@ -33,7 +33,8 @@ pub(super) async fn x03_huge_response(world: &World) -> Seen {
 
 pub(super) async fn x08_refused(world: &World) -> Seen {
     at_each(world, async |upstream| {
-        once(world, upstream, "X08", Answer::Refuse).await?;
+        // One span: of several that are refused together an exporter may look for the one that is to blame.
+        once(world, upstream, "X08", (1, Answer::Refuse)).await?;
         Ok("refused for good: sent once, later data flows (counting: X18)".to_owned())
     })
     .await
@@ -43,7 +44,7 @@ pub(super) async fn x09_partial(world: &World) -> Seen {
     at_each(world, async |upstream| {
         for rejected in [0, 2] {
             let message = "scripted quota".to_owned();
-            once(world, upstream, "X09", Answer::Partial { rejected, message }).await?;
+            once(world, upstream, "X09", (3, Answer::Partial { rejected, message })).await?;
         }
         Ok("a warning and 2 rejected: sent once".to_owned())
     })
