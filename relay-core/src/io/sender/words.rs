@@ -19,7 +19,7 @@ impl Sender {
             Outcome::HttpRefused { status, message, .. } => ("refused", format!("HTTP {status}: {message}")),
             Outcome::Lost { cause } => ("lost", cause.clone()),
         };
-        if outcome.verdict() == Verdict::Unimplemented {
+        if outcome.verdict_by(&self.route.retry().table, batch.rope().len()) == Verdict::Unimplemented {
             return self.say_unimplemented(&text, batch);
         }
         if let Some(left_out) = self.log.allow(self.about, kind) {
