@@ -18,7 +18,7 @@ from tools import Tools
 HERE = pathlib.Path(__file__).resolve().parent
 # In the order of the table: what others build on comes first, so that what is broken everywhere is seen early.
 MODULES = (
-    "schemas", "chart", "manifests", "network", "drift", "configs", "lint",
+    "schemas", "chart", "manifests", "wiring", "network", "drift", "configs", "lint",
     "node", "openshift", "systemd", "image", "monitoring",
 )  # fmt: skip
 WIDTH = 100
