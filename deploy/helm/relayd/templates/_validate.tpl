@@ -75,7 +75,7 @@
 {{- if eq (include "relayd.name" (list . "agent")) (include "relayd.name" (list . "gateway")) -}}
 {{- $problems = append $problems "agent.name: agent and gateway have the same name. Give them different ones" -}}
 {{- end -}}
-{{- $problems = concat $problems (include "relayd.validate.sender" (dict "key" "agent" "values" $agent "own" (not $agent.endpoint) "upstream" .Values.gateway) | fromJsonArray) -}}
+{{- $problems = concat $problems (include "relayd.validate.sender" (dict "key" "agent" "values" $agent "own" (not $agent.endpoint) "upstream" (ternary .Values.jaeger .Values.gateway (eq .Values.gateway.kind "none"))) | fromJsonArray) -}}
 {{- if and (not $agent.endpoint) (not .Values.gateway.endpoint) (ne .Values.jaeger.kind "none") -}}
 {{- $config := ternary $agent.config .Values.gateway.config (eq .Values.gateway.kind "none") -}}
 {{- $pipelines := dig "service" "pipelines" dict $config -}}
@@ -154,6 +154,9 @@
 {{- $jaeger := .Values.jaeger -}}
 {{- if and $jaeger.config (has $jaeger.kind (list "operator-v1" "none")) -}}
 {{- $problems = append $problems (printf "jaeger.config: jaeger.kind %s has no configuration of this chart. Leave it out, or set jaeger.kind: deployment" $jaeger.kind) -}}
+{{- end -}}
+{{- if and (has $jaeger.kind (list "deployment" "operator")) (not (dig "limits" "memory" "" $jaeger.resources)) -}}
+{{- $problems = append $problems "jaeger.resources.limits.memory: without it one wave of spans may take the node's memory. Set a limit" -}}
 {{- end -}}
 {{- if $jaeger.ingress.enabled -}}
 {{- if ne $jaeger.kind "deployment" -}}
