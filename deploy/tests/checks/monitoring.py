@@ -1,20 +1,11 @@
-"""Alerts, runbooks and dashboard (check 15): promtool's word, and that all they speak of is on the page of a relayd that runs.
+"""Alerts, runbooks, dashboard (check 15): promtool's word, and that a relayd serves all that they name."""
 
-Servers are on loopback, on ports that were free; the relayd is ended by its own handle.
-"""
-
-import contextlib
 import json
 import pathlib
 import re
-import socket
-import subprocess
-import time
-import urllib.request
 
 import yaml
-
-from checks import promql
+from checks import live_page, promql
 
 # What Prometheus itself says, or kube-state-metrics: name -> labels.
 FOREIGN = {
@@ -24,38 +15,10 @@ FOREIGN = {
 }
 # What Prometheus adds to every series.
 TARGET_LABELS = {"job", "instance"}
-# Reasons of a request's rejection that no alert has: a connection that broke off, and what the upstream answered its sender.
+# Reasons of a rejection that no alert has: a connection that broke off, and what the upstream answered the sender.
 NOT_ALERTED = {"body_cut_off", "body_timeout", "upstream"}
 ROWS = ["Overview", "Traffic in", "Traffic out", "Queue", "Drops", "Process"]
 UNITS = {"short", "cps", "reqps", "percentunit", "bytes", "s"}
-
-# Everything that has metrics of its own: TLS in both directions, a name to look up, all signals, requests that are not opened.
-CONFIG = """
-receivers:
-  otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc}"}}, http: {{endpoint: "127.0.0.1:{http}"}}}}}}
-  otlp/tls: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{tls}", tls: {pair}}}}}}}
-processors:
-  memory_limiter: {{check_interval: 1s, limit_mib: 32}}
-  batch: {{timeout: 200ms}}
-exporters:
-  otlp_grpc: {{endpoint: "localhost:{away}", tls: {{insecure: true}}}}
-  otlp_grpc/tls: {{endpoint: "127.0.0.1:{away}", tls: {pair}}}
-  otlp_grpc/unopened: {{endpoint: "127.0.0.1:{away}", tls: {{insecure: true}}, compressed_passthrough: alone}}
-service:
-  pipelines:
-    traces: {{receivers: [otlp, otlp/tls], processors: [memory_limiter, batch], exporters: [otlp_grpc, otlp_grpc/tls]}}
-    metrics: {{receivers: [otlp], processors: [memory_limiter, batch], exporters: [otlp_grpc]}}
-    logs: {{receivers: [otlp], processors: [memory_limiter, batch], exporters: [otlp_grpc]}}
-    profiles: {{receivers: [otlp], processors: [memory_limiter], exporters: [otlp_grpc]}}
-    traces/unopened: {{receivers: [otlp/tls], processors: [memory_limiter], exporters: [otlp_grpc/unopened]}}
-  telemetry:
-    metrics:
-      readers:
-        - pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {page}, without_type_suffix: true, without_units: true,
-            without_scope_info: true}}}}}}
-"""
-
-_live = {}
 
 
 def rules_of(folder):
@@ -96,14 +59,18 @@ def alerts(tools):
     tests = yaml.safe_load((folder / "alerts_test.yaml").read_text())
     rules = rules_of(folder)
     for name, rule in rules.items():
-        own = [test for test in tests["tests"] if any(case["alertname"] == name for case in test["alert_rule_test"])]
+        own = [
+            test for test in tests["tests"] if any(case["alertname"] == name for case in test["alert_rule_test"])
+        ]
         (scratch / "alerts_test.yaml").write_text(yaml.safe_dump({**tests, "tests": own}))
         for expression in (rule["expr"], f"({rule['expr']}) * 0 != 0", "vector(1)"):
             group = {"name": "relayd", "rules": [{**rule, "expr": expression}]}
             (scratch / "alerts.yaml").write_text(yaml.safe_dump({"groups": [group]}))
             done = tools.run([promtool, "test", "rules", scratch / "alerts_test.yaml"], check=False)
             passes = expression == rule["expr"]
-            assert (done.returncode == 0) == passes, f"{name} as {expression}: the tests end with {done.returncode}"
+            assert (done.returncode == 0) == passes, (
+                f"{name} as {expression}: the tests end with {done.returncode}"
+            )
     return f"{len(rules)} alerts, {2 * len(rules)} mutants of them noticed"
 
 
@@ -142,64 +109,7 @@ def runbooks(tools):
     return f"{len(rules)} alerts and runbooks"
 
 
-# -- the page of a relayd that runs
-
-
-def free_ports(count):
-    """Ports of the loopback address that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def scrape(port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        return promql.read_page(answer.read().decode())
-
-
-def wait_for_page(port, relayd, log, condition, what):
-    """The first page that is as wanted, within 30 s."""
-    give_up = time.monotonic() + 30
-    while time.monotonic() < give_up:
-        assert relayd.poll() is None, f"relayd has ended:\n{log.read_text()[-2000:]}"
-        with contextlib.suppress(OSError):
-            page = scrape(port)
-            if condition(page):
-                return page
-        time.sleep(0.1)
-    raise AssertionError(f"waited 30 s in vain for {what}:\n{log.read_text()[-2000:]}")
-
-
-def live_page(tools):
-    """The page of a relayd that has everything, was fed, and whose upstream is away."""
-    if _live:
-        return _live
-    folder = tools.scratch("monitoring")
-    tools.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost",
-               "-keyout", folder / "key.pem", "-out", folder / "cert.pem"])  # fmt: skip
-    grpc, http, tls, away, page = free_ports(5)
-    pair = f"{{cert_file: {folder}/cert.pem, key_file: {folder}/key.pem}}"
-    config = folder / "config.yaml"
-    config.write_text(CONFIG.format(grpc=grpc, http=http, tls=tls, away=away, page=page, pair=pair))
-    log = folder / "relayd.log"
-    with log.open("w") as output:
-        relayd = subprocess.Popen(
-            [tools.relayd, "--config", config, "--shutdown-timeout", "1s"], stdout=output, stderr=output, stdin=subprocess.DEVNULL
-        )
-    try:
-        wait_for_page(page, relayd, log, bool, "the first page")
-        tools.run([tools.relayd, "send", "--endpoint", f"127.0.0.1:{grpc}", "--traces", "5"])
-        reached_for = lambda page: "relayd_exporter_address_up" in page and "relayd_resolver_lookups" in page  # noqa: E731
-        _live.update(wait_for_page(page, relayd, log, reached_for, "an address of the upstream"))
-    finally:
-        relayd.terminate()
-        try:
-            relayd.wait(20)
-        except subprocess.TimeoutExpired:
-            relayd.kill()
-    return _live
+# -- what relayd serves
 
 
 def check_expression(expression, page, words=()):
@@ -224,9 +134,9 @@ def check_expression(expression, page, words=()):
 
 
 def served(tools):
-    """Every metric, label and reason that alerts and dashboard name is served by a relayd that runs, and no reason is forgotten."""
+    """A relayd that runs serves every metric, label and reason that alerts and dashboard name; no reason is missing."""
     folder = tools.deploy / "monitoring"
-    page, rules = live_page(tools), rules_of(folder)
+    page, rules = live_page.of(tools), rules_of(folder)
     for rule in rules.values():
         check_expression(rule["expr"], page, re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
     expressions = 0
@@ -244,7 +154,9 @@ def served(tools):
     must_fail("a metric that is not there", check_expression, "rate(relayd_dropped_spams[5m])", page)
     must_fail("a name with _total", check_expression, "otelcol_exporter_sent_spans_total", page)
     must_fail("a label that is not there", check_expression, 'relayd_dropped_spans{why="rejected"}', page)
-    must_fail("a reason that is not there", check_expression, 'relayd_dropped_spans{reason=~"rejected|tired"}', page)
+    must_fail(
+        "a reason that is not there", check_expression, 'relayd_dropped_spans{reason=~"rejected|tired"}', page
+    )
     must_fail("a grouping that is not there", check_expression, "sum by (core) (relayd_held_bytes)", page)
     must_fail("a legend that is not there", check_expression, "relayd_held_bytes", page, ["exporter"])
     fewer = {name: rule for name, rule in rules.items() if name != "RelaydNotIsolated"}
@@ -264,7 +176,9 @@ def reasons_are_alerted(rules, page):
             if (name, label) == (metric, "reason")
             for reason in value.split("|")
         ]
-        assert sorted(said) == sorted(there), f"reasons of {metric}: alerts have {sorted(said)}, relayd {sorted(there)}"
+        assert sorted(said) == sorted(there), (
+            f"reasons of {metric}: alerts have {sorted(said)}, relayd {sorted(there)}"
+        )
 
 
 # -- the dashboard's structure
@@ -284,7 +198,11 @@ def check_dashboard(dashboard):
     taken = set()
     for panel in panels:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert all(x < 24 for x, _ in cells) and not cells & taken, f"{panel['title']}: lies over another panel"
         taken |= cells
         if panel["type"] == "row":
@@ -296,13 +214,15 @@ def check_dashboard(dashboard):
         for target in panel["targets"]:
             for metric, matchers in promql.read(target["expr"])[0]:
                 used = {(label, value) for label, _, value in matchers}
-                assert {("job", "$job"), ("instance", "$instance")} <= used, f"{panel['title']}: {metric} ignores the variables"
+                assert {("job", "$job"), ("instance", "$instance")} <= used, (
+                    f"{panel['title']}: {metric} ignores the variables"
+                )
             assert "_total" not in target["expr"] and "{{" not in target["expr"]
     return panels
 
 
 def dashboard(tools):
-    """The dashboard has a data source variable, no id twice, no panel over another, and every query uses its variables."""
+    """A data source variable, no id twice, no panel over another, and every query uses the variables."""
     text = (pathlib.Path(tools.deploy) / "monitoring" / "dashboard.json").read_text()
     panels = check_dashboard(json.loads(text))
 

@@ -1,4 +1,4 @@
-"""What a PromQL expression speaks of: its metrics with their label matchers, and the labels that it groups by.
+"""What a PromQL expression speaks of: its metrics with their label matchers, and the labels it groups by.
 
 Reads, never evaluates; promtool says whether an expression is one.
 """
