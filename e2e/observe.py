@@ -29,9 +29,9 @@ def get(url):
 class Metrics:
     """One scrape of a Prometheus endpoint."""
 
-    def __init__(self, port):
+    def __init__(self, port, host="127.0.0.1"):
         self.samples = []
-        for line in get(f"http://127.0.0.1:{port}/metrics").splitlines():
+        for line in get(f"http://{host}:{port}/metrics").splitlines():
             found = _SAMPLE.match(line)
             if found and not line.startswith("#"):
                 labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', found[2] or ""))
@@ -65,7 +65,7 @@ def _spans_in(traces):
                 yield span["traceId"].lower(), span["spanId"].lower()
 
 
-def spans_in_jaeger(query_port, service):
+def spans_in_jaeger(query_port, service, host="127.0.0.1"):
     """How often Jaeger holds each span of the last hour's traces that `service` took part in, as a Counter. Raw traces: what Jaeger
     adjusts for display (it hides duplicates) must not hide ours."""
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -80,21 +80,41 @@ def spans_in_jaeger(query_port, service):
         }
     )
     try:
-        text = get(f"http://127.0.0.1:{query_port}/api/v3/traces?{query}")
+        text = get(f"http://{host}:{query_port}/api/v3/traces?{query}")
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return collections.Counter()
         raise
-    found = collections.Counter()
+    return collections.Counter(span for part in _results(text) for span in _spans_in(part))
+
+
+def _results(text):
+    """The OTLP JSON objects of an answer of Jaeger's; a large one comes as several objects, one after the other."""
     decoder = json.JSONDecoder()
     at = 0
-    # A large answer comes as several objects, one after the other.
     while at < len(text):
         part, at = decoder.raw_decode(text, at)
         while at < len(text) and text[at].isspace():
             at += 1
-        found.update(_spans_in(part.get("result", {})))
-    return found
+        yield part.get("result", {})
+
+
+def services_of_trace(query_port, trace, host="127.0.0.1"):
+    """Service -> the names of its spans, of the trace with this id (hexadecimal); empty where Jaeger has no such trace."""
+    try:
+        text = get(f"http://{host}:{query_port}/api/v3/traces/{trace}?raw_traces=true")
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return {}
+        raise
+    found = collections.defaultdict(list)
+    for part in _results(text):
+        for resource_spans in part.get("resourceSpans", []):
+            attributes = resource_spans.get("resource", {}).get("attributes", [])
+            named = [one["value"].get("stringValue") for one in attributes if one["key"] == "service.name"]
+            for scope_spans in resource_spans.get("scopeSpans", []):
+                found[named[0] if named else None] += [span["name"] for span in scope_spans.get("spans", [])]
+    return dict(found)
 
 
 def spans_in_file(path):
