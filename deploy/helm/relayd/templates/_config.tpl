@@ -149,7 +149,7 @@ metrics:
 
 {{- define "relayd.jaeger.config" -}}
 {{- include "relayd.config.merged" (list (include "relayd.jaeger.generated" .) .Values.jaeger.config
-  "Jaeger v2, storing in memory: made from the chart's values.") -}}
+  "Jaeger v2: made from the chart's values.") -}}
 {{- end -}}
 
 {{/* The probes that the OpenTelemetry Operator makes are not for healthcheckv2; a CR goes without. */}}

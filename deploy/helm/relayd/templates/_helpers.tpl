@@ -28,7 +28,7 @@ app.kubernetes.io/component: {{ $component }}
 {{- define "relayd.labels" -}}
 {{- $root := index . 0 -}}{{- $component := index . 1 -}}
 {{- $image := $root.Values.image -}}
-{{- if or (eq $component "jaeger") (and (eq $component "gateway") (eq $root.Values.gateway.kind "otelcol")) -}}
+{{- if or (and (eq $component "jaeger") (ne $root.Values.jaeger.kind "operator-v1")) (and (eq $component "gateway") (eq $root.Values.gateway.kind "otelcol")) -}}
 {{- $image = (index $root.Values $component).image -}}
 {{- end -}}
 {{ include "relayd.selectorLabels" . }}
