@@ -93,7 +93,7 @@
 {{- define "relayd.validate.sender" -}}
 {{- $problems := list -}}
 {{- $values := .values -}}{{- $key := .key -}}
-{{- if lt (int $values.terminationGracePeriodSeconds) (add 10 (trimSuffix "s" $values.shutdownTimeout | int) | int) -}}
+{{- if lt (int $values.terminationGracePeriodSeconds) (add 10 (trimSuffix "s" $values.shutdownTimeout | int) ($values.preStopSleepSeconds | default 0 | int) | int) -}}
 {{- $problems = append $problems (printf "%s.terminationGracePeriodSeconds: %v leaves less than 10 s after %s.shutdownTimeout %s, and what is held would be killed. Raise it, or lower shutdownTimeout" $key $values.terminationGracePeriodSeconds $key $values.shutdownTimeout) -}}
 {{- end -}}
 {{- if not (dig "limits" "memory" "" $values.resources) -}}
@@ -139,6 +139,9 @@
 {{- if not (dig "requests" "cpu" "" $gateway.resources) -}}
 {{- $problems = append $problems "gateway.resources.requests.cpu: the autoscaler measures against it. Set it" -}}
 {{- end -}}
+{{- end -}}
+{{- if and $gateway.preStopSleepSeconds (semverCompare "<1.30-0" .Capabilities.KubeVersion.Version) -}}
+{{- $problems = append $problems (printf "gateway.preStopSleepSeconds: Kubernetes %s cannot sleep before it stops a container, 1.30 can. Set it to 0" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- $least := ternary $gateway.autoscaling.minReplicas $gateway.replicas $gateway.autoscaling.enabled | int -}}
 {{- if and $gateway.pdb.enabled (lt $least 2) -}}
