@@ -20,7 +20,7 @@ CONTAINERD_KEYS = {
 
 
 def _toml(text):
-    """The tables of a file as simple as ours: what is no comment, no table and no `key = value` is an error."""
+    """The tables of a file as simple as ours: all but comment, table, `key = value` is an error."""
     tables, name = {}, ""
     for line in text.splitlines():
         line = line.strip()

@@ -71,21 +71,26 @@ VERSIONS = [
 FORMS = [
     (_reordered, ["kube-apiserver.yaml", "not in the form", "by hand"]),
     (_edit(MANIFEST, "    volumeMounts:\n", "    volumeMounts: []\n"), ["    volumeMounts:", "by hand"]),
-    (_edit(MANIFEST, "  hostNetwork: true\n", "  - name: second\n    image: x\n  hostNetwork: true\n"), ["one container"]),
+    (_edit(MANIFEST, "  hostNetwork: true\n", "  - name: second\n    image: x\n  hostNetwork: true\n"),
+     ["one container"]),
     (_edit(MANIFEST, "  hostNetwork: true\n", "  hostNetwork:\ttrue\n"), ["not in the form"]),
     (_edit(MANIFEST, "apiVersion: v1\n", "apiVersion: v1\n---\napiVersion: v1\n"), ["not in the form"]),
     (_linked, ["kube-apiserver.yaml", "is a link"]),
-    (_edit(MANIFEST, "    - --allow-privileged=true\n", "    - --allow-privileged=true\n    - --tracing-config-file=/x\n"),
+    (_edit(MANIFEST, "    - --allow-privileged=true\n", "    - --tracing-config-file=/x\n"),
      ["tracing already", "--tracing-config-file=/x"]),
     (_edit(MANIFEST, "    name: k8s-certs\n", "    name: tracing\n"), ["tracing already", "name: tracing"]),
-    (_edit(nodes.ETCD, "    - --name=node-1\n", "    - --enable-distributed-tracing=true\n"), ["etcd.yaml", "tracing already"]),
+    (_edit(nodes.ETCD, "    - --name=node-1\n", "    - --enable-distributed-tracing=true\n"),
+     ["etcd.yaml", "tracing already"]),
     (_edit(nodes.ETCD, "    - --name=node-1\n", ""), ["etcd.yaml", "no --name="]),
-    (_edit(nodes.KUBELET, "kind: KubeletConfiguration\n", "kind: KubeletConfiguration\ntracing: {}\n"), ["config.yaml", "tracing:"]),
+    (_edit(nodes.KUBELET, "kind: KubeletConfiguration\n", "kind: KubeletConfiguration\ntracing: {}\n"),
+     ["config.yaml", "tracing:"]),
     (_edit(nodes.KUBELET, "kind: KubeletConfiguration\n", ""), ["config.yaml", "kubelet/10-tracing.conf"]),
     (lambda root: (root / nodes.KUBELET).unlink(), ["config.yaml", "kubelet/10-tracing.conf"]),
     (_file(f"{DROPIN}/10-tracing.conf", "[crio.tracing]\n"), ["10-tracing.conf", "not from here"]),
-    (_file(f"{DROPIN}/99-mine.conf", "[crio.tracing]\nenable_tracing = false\n"), ["99-mine.conf", "read after"]),
-    (_file("etc/kubernetes/tracing/tracing.yaml", "kind: TracingConfiguration\n"), ["tracing.yaml", "not from here"]),
+    (_file(f"{DROPIN}/99-mine.conf", "[crio.tracing]\nenable_tracing = false\n"),
+     ["99-mine.conf", "read after"]),
+    (_file("etc/kubernetes/tracing/tracing.yaml", "kind: TracingConfiguration\n"),
+     ["tracing.yaml", "not from here"]),
     (lambda root: (root / "etc/machine-config-daemon").mkdir(), ["OpenShift", "deploy/openshift"]),
     (_none, ["none of crio containerd kubelet", "README.md"]),
 ]  # fmt: skip
@@ -113,7 +118,7 @@ def _refusals(tools, cases):
 
 
 def unknown_versions(tools):
-    """A version without a rule, or that cannot be told, is refused by name with the way out; said by hand it works"""
+    """A version without a rule, or that cannot be told, is refused with the way out; said by hand it works"""
     said = _refusals(tools, [(change, [], wanted) for change, wanted in VERSIONS])
     root = nodes.build(tools.scratch("node-said"), tools, nodes.newest(tools))
     nodes.replace(root / nodes.ETCD, "etcd:3.7.0-0", "etcd:3.8.0-0")
@@ -129,7 +134,7 @@ def unknown_versions(tools):
 
 
 def foreign_files(tools):
-    """Files that are not as kubeadm writes them, or that trace already, are left alone, and so is the whole node"""
+    """Files that are not as kubeadm writes them, or that trace already, are left alone, and so is the node"""
     return _refusals(tools, [(change, [], wanted) for change, wanted in FORMS])
 
 

@@ -1,4 +1,4 @@
-"""Nodes for the checks of node/tracing: a folder with the files and programs that one has, from fixtures/node."""
+"""Nodes for the checks of node/tracing: a folder with the files and programs of one, from fixtures/node."""
 
 import json
 import pathlib

@@ -1,5 +1,5 @@
-"""What node/tracing does on nodes of every version: the right rule, the same twice, everything back, and no edit
-of others lost."""
+"""What node/tracing does on nodes of every version: the right rule, the same twice, all put back, no edit of
+others lost."""
 
 import shutil
 
@@ -26,7 +26,8 @@ def _look(tools, root, node, before):
     """Everything that was written is what the version's rule says, and is read strictly by what it is for."""
     decode = tools.path("decode")
     for kind, path in (
-        ("TracingConfiguration", CONFIG), ("Pod", nodes.APISERVER), ("Pod", nodes.ETCD), ("KubeletConfiguration", nodes.KUBELET),
+        ("TracingConfiguration", CONFIG), ("KubeletConfiguration", nodes.KUBELET),
+        ("Pod", nodes.APISERVER), ("Pod", nodes.ETCD),
     ):  # fmt: skip
         tools.run([decode, kind, root / path])
     assert f"/{node['api']}\n" in (root / CONFIG).read_text(encoding="utf-8")
@@ -45,8 +46,12 @@ def _look(tools, root, node, before):
     mount = {"name": "tracing", "mountPath": "/etc/kubernetes/tracing", "readOnly": True}
     assert pod["containers"][0]["volumeMounts"][0] == mount
     prefix = f"--{node['prefix']}"
-    flags = [f"{prefix}enable-distributed-tracing=true", f"{prefix}distributed-tracing-address=127.0.0.1:4317",
-             f"{prefix}distributed-tracing-service-name=etcd", f"{prefix}distributed-tracing-instance-id=node-1"]  # fmt: skip
+    flags = [
+        f"{prefix}enable-distributed-tracing=true",
+        f"{prefix}distributed-tracing-address=127.0.0.1:4317",
+        f"{prefix}distributed-tracing-service-name=etcd",
+        f"{prefix}distributed-tracing-instance-id=node-1",
+    ]
     flags += [f"{prefix}distributed-tracing-sampling-rate=10000"] if node["rate"] else []
     command = _command(root, nodes.ETCD)
     assert command == ["etcd", *flags, *old[nodes.ETCD][1:]], command
@@ -56,7 +61,7 @@ def _look(tools, root, node, before):
 
 
 def every_version(tools):
-    """Kubernetes 1.22 to 1.37, etcd 3.5 to 3.7, both runtimes: the rule of each, twice the same, put back byte for byte"""
+    """Kubernetes 1.22 to 1.37, etcd 3.5 to 3.7, both runtimes: the rule, twice the same, all put back"""
     for node in nodes.versions(tools):
         root = nodes.build(tools.scratch(f"node-{node['kubernetes']}"), tools, node)
         before = nodes.tree(root)
@@ -143,7 +148,7 @@ def nothing_by_itself(tools):
 
 
 def other_values(tools):
-    """Rate and endpoint arrive in every file; a new rate starts kube-apiserver again; still put back byte for byte"""
+    """Rate and endpoint arrive in every file; a new rate starts kube-apiserver again; all is put back"""
     root = nodes.build(tools.scratch("node-values"), tools, nodes.newest(tools))
     nodes.program(root, "containerd", "containerd github.com/containerd/containerd/v2 v2.4.2 x")
     before = nodes.tree(root)
@@ -175,7 +180,7 @@ def other_values(tools):
 
 
 def containerd_default(tools):
-    """Both tables that `containerd config default` writes are filled in place, nothing else of the file changes"""
+    """Both tables that `containerd config default` writes are filled in place, nothing else changes"""
     root = nodes.build(tools.scratch("node-toml"), tools, nodes.newest(tools))
     nodes.program(root, "containerd", "containerd github.com/containerd/containerd 1.7.12")
     (root / TOML).parent.mkdir()

@@ -1,5 +1,5 @@
-"""openshift/: the machine configurations carry node/crio's file, Ignition and OpenShift's schemas take them, and
-no pool is forgotten."""
+"""openshift/: the machine configurations carry node/crio's file, Ignition and OpenShift's schemas take them,
+and no pool is forgotten."""
 
 import base64
 import json
@@ -74,7 +74,7 @@ def kubelet_configs(tools):
 
 
 def disruption_policy(tools):
-    """The policy is for the file that the machine configurations write, and restarts CRI-O instead of the node"""
+    """The policy is for the file that the machine configurations write, and restarts CRI-O, not the node"""
     (thing,) = _of_kind(tools, "MachineConfiguration")
     assert thing["metadata"] == {"name": "cluster"}, "it is the cluster's only one, of no namespace"
     (policy,) = thing["spec"]["nodeDisruptionPolicy"]["files"]

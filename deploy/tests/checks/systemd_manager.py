@@ -78,7 +78,7 @@ class Manager:
         return host, self.ports[port]
 
     def listening(self):
-        """The addresses with one of our ports that anybody on this host listens on, as the kernel lists them."""
+        """The addresses with one of our ports that somebody on this host listens on, as the kernel has it."""
         found = set()
         for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
             for line in pathlib.Path(f"/proc/net/{name}").read_text(encoding="ascii").splitlines()[1:]:
@@ -87,7 +87,7 @@ class Manager:
                 if state == "0A" and int(port, 16) in self.ports.values():
                     # Words of 32 bits in the byte order of the machine.
                     words = (bytes.fromhex(host[at : at + 8]) for at in range(0, len(host), 8))
-                    packed = b"".join(int.from_bytes(word, "big").to_bytes(4, sys.byteorder) for word in words)
+                    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
                     found.add((socket.inet_ntop(family, packed), int(port, 16)))
         return found
 
@@ -121,8 +121,8 @@ class Manager:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", EXEC, str(len(fds)), *fds, *command],
-                pass_fds=[listener.fileno() for listener in self.listeners], env=environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log,
+                pass_fds=[listener.fileno() for listener in self.listeners], env=environment,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         if ready:
             self._await(b"READY=1")
@@ -172,7 +172,7 @@ class Manager:
 
 @contextlib.contextmanager
 def started(tools, name, held=True, traced=False, extra=False, ready=True):
-    """A manager whose relayd is ready. `held`: it holds the sockets; `extra`: one more, which no receiver is for."""
+    """A manager whose relayd is ready. `held`: it holds the sockets; `extra`: one that no receiver is for."""
     manager = Manager(tools, name, held, traced, extra)
     try:
         manager.start(ready)
@@ -183,7 +183,7 @@ def started(tools, name, held=True, traced=False, extra=False, ready=True):
 
 @contextlib.contextmanager
 def activated(tools, name):
-    """systemd-socket-activate in the manager's place: it opens the ports and becomes relayd at the first connection."""
+    """systemd-socket-activate in the manager's place: it becomes relayd at the first connection."""
     manager = Manager(tools, name, False, False, False)
     try:
         program = tools.path("systemd-socket-activate")
