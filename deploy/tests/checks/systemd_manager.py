@@ -5,7 +5,6 @@ import contextlib
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -52,6 +51,7 @@ def _free_ports():
 class Manager:
     def __init__(self, tools, name, held, traced, extra):
         self.relayd, self.folder, self.traced = tools.relayd, tools.scratch(name), traced
+        self.strace = tools.path("strace") if traced else None
         self.ports, self.process = _free_ports(), None
         self.streams = [(host, self.ports[port]) for host, port in _streams(tools)]
         text = (tools.deploy / "systemd/agent.yaml").read_text(encoding="utf-8")
@@ -99,9 +99,9 @@ class Manager:
         fds = [str(listener.fileno()) for listener in self.listeners]
         command = [self.relayd, "--config", str(self.folder / "agent.yaml")]
         if self.traced:
-            # Around the interpreter: strace must not be the process that LISTEN_PID names.
+            # -D: relayd stays the process that LISTEN_PID names and that is told to end.
             command = [
-                shutil.which("strace") or "strace",
+                self.strace,
                 "-D",
                 "-f",
                 "-A",
