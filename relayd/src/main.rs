@@ -6,7 +6,9 @@ pub mod cli;
 pub mod config;
 
 mod activation;
+mod ask;
 mod assembly;
+mod awaited;
 mod clock;
 mod debug;
 mod debug_text;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| error.to_string()),
         Some(Command::Send(args)) => send::send(args),
+        Some(Command::Health(args)) => ask::health(args),
         Some(Command::Validate(_)) => validate(&cli),
         None => start(&cli),
     };

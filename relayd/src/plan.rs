@@ -61,7 +61,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<String>> {
     for exporter in &config.exporters {
         for endpoint in upstreams_of(exporter) {
             for receiver in &config.receivers {
-                if receiver.listeners().any(|(_, listener)| loops_back(&endpoint, listener)) {
+                if receiver.listeners().any(|listener| loops_back(&endpoint, listener.address)) {
                     loops.push(format!(
                         "exporters.{}.endpoint: {endpoint} is where the receiver {} of this relayd listens: \
                          spans would go round for ever; name the upstream",

@@ -43,13 +43,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// What runs without any `--config`: receive on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), or both on
+    /// What runs without any `--config`: receive on localhost:4317 (gRPC) and localhost:4318 (HTTP), or both on
     /// `listen`, and print every trace. No health check and no metrics, so that the first try needs no other port.
     #[must_use]
     pub fn embedded_default(listen: Option<HostPort>) -> Self {
-        let listen = listen.map(Address::Tcp);
-        let grpc = listen.clone().map_or_else(|| GrpcServer::on("127.0.0.1"), GrpcServer::at);
-        let http = listen.map_or_else(|| HttpServer::on("127.0.0.1"), HttpServer::at);
+        let listen = listen.map(|listen| vec![Address::Tcp(listen)]);
+        let grpc = listen.clone().map_or_else(|| GrpcServer::on("localhost"), GrpcServer::at);
+        let http = listen.map_or_else(|| HttpServer::on("localhost"), HttpServer::at);
         Self {
             receivers: vec![Receiver { id: "otlp".to_owned(), grpc: Some(grpc), http: Some(http) }],
             pipelines: vec![Pipeline {

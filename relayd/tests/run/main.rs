@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test may fail it")]
 
 mod activation;
+mod awaited;
 mod daemon;
+mod health;
+mod listening;
 mod overload;
 mod reload;
 mod restart;
