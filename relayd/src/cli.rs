@@ -65,8 +65,22 @@ pub enum Command {
     Components,
     /// Send a few sample traces, to see a running relayd work.
     Send(SendArgs),
+    /// A subcommand of the Collector that relayd does not have.
+    #[command(hide = true)]
+    PrintConfig(Unsupported),
+    /// A subcommand of the Collector that relayd does not have.
+    #[command(name = "featuregate", hide = true)]
+    FeatureGate(Unsupported),
     /// Ask a running relayd whether it is healthy: 0 if it answers 200, else 1 and the reason.
     Health(HealthArgs),
+}
+
+/// Arguments that nothing reads.
+#[derive(Args, Clone, Debug)]
+pub struct Unsupported {
+    /// Whatever the Collector takes.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
 }
 
 /// Arguments of `relayd health`.
@@ -217,6 +231,29 @@ mod tests {
         assert_eq!(cli.sets(), ["service.telemetry.logs.level=debug"]);
         assert_eq!(cli.warnings().len(), 2);
         assert!(cli.command.is_none());
+    }
+
+    /// What the Collector's chart and operator pass; subcommands that relayd lacks are known by name, whatever follows them.
+    #[test]
+    fn tolerates_the_charts_and_the_operators_command_lines() {
+        for program in ["/otelcol", "/otelcol-contrib", "/otelcol-k8s"] {
+            let chart = cli(&["relayd", program, "--config=/conf/relay.yaml"]);
+            assert_eq!(chart.config_uris(), ["/conf/relay.yaml"]);
+            assert!(chart.warnings().is_empty());
+        }
+        let args = [
+            "/otelcol-k8s",
+            "--config=/conf/collector.yaml",
+            "--config=env:OTEL_CONFIG",
+            "--feature-gates=-component.UseLocalHostAsDefaultHost,+exporter.x",
+        ];
+        let operator = cli(&args);
+        assert_eq!(operator.config_uris(), ["/conf/collector.yaml", "env:OTEL_CONFIG"]);
+        assert_eq!(operator.warnings().len(), 1);
+        let gates = cli(&["relayd", "featuregate", "component.x", "--all"]).command;
+        assert!(matches!(gates, Some(Command::FeatureGate(_))), "{gates:?}");
+        let print = cli(&["relayd", "print-config", "--config=a.yaml", "--mode=redacted"]).command;
+        assert!(matches!(print, Some(Command::PrintConfig(_))), "{print:?}");
     }
 
     #[test]

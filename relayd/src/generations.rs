@@ -18,6 +18,7 @@ pub(crate) struct Generation {
     books: Books,
     // Of each socket.
     places: Vec<Place>,
+    bound: String,
 }
 
 /// What a socket is for.
@@ -80,10 +81,10 @@ impl Generation {
             before.hand_over(&mut receivers);
         }
         let places = receivers.iter().map(|(receiver, _)| Place::of(receiver)).collect();
-        let mut builder = Relay::builder();
-        if let Some(bytes) = plan.held_bytes_max {
-            builder = builder.held_bytes_max(bytes);
-        }
+        let bound = &plan.bound;
+        let mut builder =
+            Relay::builder().held_bytes_max(bound.bytes).held_bytes_burst_max(bound.burst_bytes);
+        let bound = bound.to_string();
         if let Some(pause) = plan.gather_pause {
             builder = builder.gather_pause(pause);
         }
@@ -98,7 +99,7 @@ impl Generation {
         }
         let relay = builder.start().map_err(|error| error.to_string())?;
         let seen = Seen { stats: relay.stats_reader(), about: plan.about };
-        Ok(Self { relay, seen, books, places })
+        Ok(Self { relay, seen, books, places, bound })
     }
 
     /// Gives each receiver that has no socket yet the one that a receiver with its address has here, first that of its name: port 0
@@ -123,6 +124,11 @@ impl Generation {
     pub(crate) fn listening_on(&self) -> Vec<(&str, ListenAddress, &'static str)> {
         let places = self.places.iter().zip(self.relay.listening_on());
         places.map(|(place, address)| (place.receiver.as_str(), address, place.spoken)).collect()
+    }
+
+    /// How much it may hold, and why, in words.
+    pub(crate) fn bound(&self) -> &str {
+        &self.bound
     }
 
     /// Whether all of its cores are alive.
@@ -156,7 +162,7 @@ impl Place {
 impl Generation {
     pub(crate) fn of(relay: RelayHandle) -> Self {
         let seen = Seen { stats: relay.stats_reader(), about: Vec::new() };
-        Self { relay, seen, books: Books::default(), places: Vec::new() }
+        Self { relay, seen, books: Books::default(), places: Vec::new(), bound: String::new() }
     }
 
     pub(crate) fn submit(&self, traces: bytes::Bytes) {

@@ -160,6 +160,7 @@ pub(crate) fn announce(config: &Config, relay: &Generation) {
     for (receiver, address, spoken) in relay.listening_on() {
         tracing::info!("receiver {receiver} listening on {address} ({spoken})");
     }
+    tracing::info!("bytes held in memory: at most {}", relay.bound());
     for exporter in &config.exporters {
         match &exporter.kind {
             ExporterKind::Otlp(otlp) => {

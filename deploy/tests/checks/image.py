@@ -18,7 +18,8 @@ from checks.image_archive import FILES, check_image, read_archive
 
 BUILD_SECONDS = 3600
 BYTES_MAX = 20_000_000
-# These ask shared libraries, of the very C library that was linked in: an image from scratch has none.
+# These ask shared libraries, of the very C library that was linked in: an image from scratch has none. Not every linker
+# warns of that (rust-lld does not), so the symbols are looked at.
 NAME_SERVICE = re.compile(r"getaddrinfo|gethostby\w+|getpw(nam|uid)\w*|getgr(nam|gid)\w*|getservby\w+")
 # Certificate authorities that stay, whatever the year's list is.
 ROOTS = (b"ISRG Root X1", b"DigiCert Global Root G2")
@@ -71,12 +72,11 @@ def binary(tools):
     """The stripped static program, with its symbols where cargo put it: both paths."""
     if not _built:
         out = tools.scratch("image") / "relayd"
-        done = tools.run([tools.deploy / "container" / "build-binary", out], timeout=BUILD_SECONDS)
+        tools.run([tools.deploy / "container" / "build-binary", out], timeout=BUILD_SECONDS)
         metadata = tools.run(["cargo", "metadata", "--format-version", "1", "--no-deps"], cwd=tools.root).stdout
         triple = f"{platform.machine()}-unknown-linux-gnu"
         _built["out"] = out
         _built["symbols"] = pathlib.Path(json.loads(metadata)["target_directory"]) / triple / "release" / "relayd"
-        _built["said"] = done.stderr
     return _built["out"], _built["symbols"]
 
 
@@ -107,7 +107,6 @@ def static(tools):
         "the check sees no interpreter in /bin/sh either"
     )
     assert len(data) < BYTES_MAX, f"{len(data)} bytes"
-    assert "statically linked applications requires" not in _built["said"], f"the linker warns: {_built['said']}"
     names = {line.split()[-1] for line in tools.run(["nm", symbols]).stdout.splitlines()}
     assert {"main", "malloc", "connect"} <= names, "the program with symbols has none"
     asked = sorted(name for name in names if NAME_SERVICE.fullmatch(name))

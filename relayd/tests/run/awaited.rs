@@ -23,7 +23,7 @@ fn jaeger(answers: &'static [(&'static str, usize)]) -> (String, Arc<Mutex<Vec<S
             lines.find(String::is_empty);
             let number = paths.lock().unwrap().len();
             paths.lock().unwrap().push(path);
-            let (status, spans) = answers.get(number).or(answers.last()).copied().unwrap();
+            let (status, spans) = answers.get(number).or_else(|| answers.last()).copied().unwrap();
             let spans: Vec<String> = (0..spans).map(|id| format!("{{\"spanId\":\"{id:016x}\"}}")).collect();
             let body = format!(
                 "{{\"result\":{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{}]}}]}}]}}}}",

@@ -9,6 +9,7 @@ mod health;
 mod listening;
 mod overload;
 mod reload;
+mod replaced;
 mod restart;
 
 use std::process::Command;

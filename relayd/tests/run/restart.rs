@@ -72,6 +72,15 @@ fn a_unix_socket_is_taken_over() {
     assert!(!path.exists());
 }
 
+/// Guarantee: the program asks libc for no name (`getaddrinfo`): in a static binary that fails, or loads the host's libraries.
+#[test]
+fn libc_is_asked_for_no_name() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_relayd")).unwrap();
+    let names = |symbol: &[u8]| program.windows(symbol.len()).any(|found| found == symbol);
+    assert!(names(b"getsockname"), "what it does ask for has its name in there");
+    assert!(!names(b"getaddrinfo") && !names(b"gethostbyname"));
+}
+
 /// Scenario: no name server knows the upstream. Guarantee: relayd receives all the same, at once.
 #[test]
 fn a_start_waits_for_no_name_server() {

@@ -97,3 +97,13 @@ dns:///{{ include "relayd.name" (list . "gateway") }}-headless.{{ .Release.Names
 {{- define "relayd.gateway.endpoint" -}}
 {{ .Values.gateway.endpoint | default (printf "%s:4317" (include "relayd.jaeger.host" .)) }}
 {{- end -}}
+
+{{/* Where the test's trace starts. An agent on loopback is reached from its node only, so then at the gateway, or at Jaeger; empty where a
+     pod reaches none of them, and where the gateway takes TLS alone, which `relayd send` does not speak. */}}
+{{- define "relayd.test.endpoint" -}}
+{{- if and .Values.agent.enabled (eq .Values.agent.listen "all") -}}$(HOST_IP):4317
+{{- else if and .Values.agent.tls.enabled (not .Values.agent.endpoint) -}}
+{{- else if ne .Values.gateway.kind "none" -}}{{ include "relayd.gateway.host" . }}:4317
+{{- else if ne .Values.jaeger.kind "none" -}}{{ include "relayd.jaeger.host" . }}:4317
+{{- end -}}
+{{- end -}}

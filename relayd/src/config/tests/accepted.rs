@@ -378,6 +378,28 @@ service: {pipelines: {traces: {receivers: [otlp], processors: [batch], exporters
     assert_eq!(lines(&notices), [format!("agent.yaml:5: service.pipelines.traces: {what}")]);
 }
 
+/// The downward API's address of a node, which may be an IPv6 one without brackets.
+#[test]
+fn metrics_on_the_address_of_a_node() {
+    let text = "
+receivers: {otlp: {protocols: {grpc: {endpoint: localhost:4317}}}}
+exporters: {debug: }
+extensions: {health_check: {endpoint: /run/relayd/health.sock, transport: unix}}
+service:
+  extensions: [health_check]
+  pipelines: {traces: {receivers: [otlp], exporters: [debug]}}
+  telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: '${env:HOST_IP}', port: 8888}}}}]}}
+";
+    for (ip, endpoint) in
+        [("10.0.0.7", "10.0.0.7:8888"), ("fd00::7", "[fd00::7]:8888"), ("::1", "[::1]:8888")]
+    {
+        let (config, _) = Fake::default().file("agent.yaml", text).var("HOST_IP", ip).load().unwrap();
+        assert_eq!(config.metrics.unwrap().endpoint.to_string(), endpoint);
+        let health = config.health_check.unwrap();
+        assert_eq!(health.endpoint.to_string(), "unix:/run/relayd/health.sock");
+    }
+}
+
 #[test]
 fn the_embedded_default_listens_on_loopback() {
     let config = Config::embedded_default(None);
