@@ -15,7 +15,7 @@ from process import Failed
 
 HTTP_SECONDS = 20
 # More traces than any scenario makes, so that a search is never cut; Jaeger wants it below the size of its store.
-SEARCH_DEPTH = 50_000
+SEARCH_DEPTH = 15_000
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
 
@@ -29,9 +29,9 @@ def get(url):
 class Metrics:
     """One scrape of a Prometheus endpoint."""
 
-    def __init__(self, port):
+    def __init__(self, port, host="127.0.0.1"):
         self.samples = []
-        for line in get(f"http://127.0.0.1:{port}/metrics").splitlines():
+        for line in get(f"http://{host}:{port}/metrics").splitlines():
             found = _SAMPLE.match(line)
             if found and not line.startswith("#"):
                 labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', found[2] or ""))
@@ -65,36 +65,76 @@ def _spans_in(traces):
                 yield span["traceId"].lower(), span["spanId"].lower()
 
 
-def spans_in_jaeger(query_port, service):
-    """How often Jaeger holds each span of the last hour's traces that `service` took part in, as a Counter. Raw traces: what Jaeger
+def spans_in_jaeger(query_port, service, host="127.0.0.1", hours=1):
+    """How often Jaeger holds each span of the last hours' traces that `service` took part in, as a Counter. Raw traces: what Jaeger
     adjusts for display (it hides duplicates) must not hide ours."""
+    return collections.Counter(span for part in _search(query_port, service, host, hours) for span in _spans_in(part))
+
+
+def traces_in_jaeger(query_port, service, host="127.0.0.1"):
+    """Trace id -> (service, span) of all its spans, of the last hour's traces that `service` took part in."""
+    found = collections.defaultdict(list)
+    for part in _search(query_port, service, host, hours=1):
+        for of_service, span in _with_services(part):
+            found[span["traceId"]].append((of_service, span))
+    return found
+
+
+def _search(query_port, service, host, hours):
+    """The last hours' raw traces that `service` took part in, as OTLP JSON objects."""
     now = datetime.datetime.now(datetime.timezone.utc)
     rfc3339 = lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%S.000000000Z")
     query = urllib.parse.urlencode(
         {
             "query.service_name": service,
-            "query.start_time_min": rfc3339(now - datetime.timedelta(hours=1)),
+            "query.start_time_min": rfc3339(now - datetime.timedelta(hours=hours)),
             "query.start_time_max": rfc3339(now + datetime.timedelta(minutes=5)),
             "query.num_traces": SEARCH_DEPTH,  # up to v2.19; query.searchDepth later
             "query.raw_traces": "true",
         }
     )
     try:
-        text = get(f"http://127.0.0.1:{query_port}/api/v3/traces?{query}")
+        return list(_results(get(f"http://{host}:{query_port}/api/v3/traces?{query}")))
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            return collections.Counter()
+            return []
         raise
-    found = collections.Counter()
+
+
+def _results(text):
+    """The OTLP JSON objects of an answer of Jaeger's; a large one comes as several objects, one after the other."""
     decoder = json.JSONDecoder()
     at = 0
-    # A large answer comes as several objects, one after the other.
     while at < len(text):
         part, at = decoder.raw_decode(text, at)
         while at < len(text) and text[at].isspace():
             at += 1
-        found.update(_spans_in(part.get("result", {})))
-    return found
+        yield part.get("result", {})
+
+
+def _with_services(traces):
+    """(service, span) of every span of an OTLP JSON object; the service is None where the resource names none."""
+    for resource_spans in traces.get("resourceSpans", []):
+        attributes = resource_spans.get("resource", {}).get("attributes", [])
+        named = [one["value"].get("stringValue") for one in attributes if one["key"] == "service.name"]
+        for scope_spans in resource_spans.get("scopeSpans", []):
+            for span in scope_spans.get("spans", []):
+                yield named[0] if named else None, span
+
+
+def services_of_trace(query_port, trace, host="127.0.0.1"):
+    """Service -> its spans, of the trace with this id (hexadecimal); empty where Jaeger has no such trace."""
+    try:
+        text = get(f"http://{host}:{query_port}/api/v3/traces/{trace}?raw_traces=true")
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return {}
+        raise
+    found = collections.defaultdict(list)
+    for part in _results(text):
+        for service, span in _with_services(part):
+            found[service].append(span)
+    return dict(found)
 
 
 def spans_in_file(path):

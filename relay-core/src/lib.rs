@@ -54,7 +54,7 @@ pub use io::encoding;
 #[cfg(feature = "io")]
 pub use io::listening::ListeningSocket;
 #[cfg(feature = "io")]
-pub use io::resolver::{Resolve, ResolveError, Resolving};
+pub use io::resolver::{Resolve, ResolveError, Resolving, lookup};
 #[cfg(feature = "simulation")]
 pub use io::simulation;
 #[cfg(feature = "io")]

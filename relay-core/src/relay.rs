@@ -102,12 +102,19 @@ impl RelayBuilder {
 
     /// Bound on held bytes of all upstreams together. Each group of upstreams gets an equal share of it, so that one that is down
     /// cannot starve the others. Default [`limits::HELD_BYTES_MAX`], which a single very large request may exceed up to
-    /// [`limits::HELD_BYTES_BURST_MAX`]; a bound that is set here has no such exception, and a request that is larger is
-    /// refused whatever the receiver's limit.
+    /// [`limits::HELD_BYTES_BURST_MAX`]; a bound that is set here has no such exception unless one is asked for
+    /// ([`RelayBuilder::held_bytes_burst_max`]), and a request that is larger is refused whatever the receiver's limit.
     #[must_use]
     pub fn held_bytes_max(mut self, bytes: usize) -> Self {
         self.held_bytes_max = bytes;
         self.held_bytes_burst_max = bytes;
+        self
+    }
+
+    /// Up to which a single very large request may exceed [`RelayBuilder::held_bytes_max`], which is to be said before.
+    #[must_use]
+    pub fn held_bytes_burst_max(mut self, bytes: usize) -> Self {
+        self.held_bytes_burst_max = bytes.max(self.held_bytes_max);
         self
     }
 

@@ -36,23 +36,31 @@ fn take(passed: &mut ListenFd, number: usize) -> Result<ListeningSocket, String>
     listener.and_then(|l| l.ok_or_else(none)).and_then(ListeningSocket::inherited_unix).map_err(wrong)
 }
 
+/// What a receiver listens on, and the socket for it, if one was passed.
+pub(crate) type Assigned = (ReceiverConfig, Option<ListeningSocket>);
+
 impl Inherited {
     /// The socket for each of `receivers`, if one was passed for it: the one on its address, or the one with its id as its name
-    /// (`otlp`; `otlp.grpc` and `otlp.http` where it has two ports).
+    /// (`otlp`; `otlp.grpc` and `otlp.http` where it has two ports), first that of its port. A socket that is found by its name
+    /// stands for all endpoints of its protocol: those without a socket are left out.
     ///
     /// # Errors
     /// Names a listener that no receiver is for: whoever connects to it would wait for ever.
-    pub(crate) fn assign(
-        &self,
-        receivers: &[ReceiverConfig],
-    ) -> Result<Vec<Option<ListeningSocket>>, String> {
-        let mut assigned: Vec<Option<ListeningSocket>> = vec![None; receivers.len()];
+    pub(crate) fn assign(&self, receivers: Vec<ReceiverConfig>) -> Result<Vec<Assigned>, String> {
+        let mut assigned: Vec<Assigned> = receivers.into_iter().map(|receiver| (receiver, None)).collect();
+        let mut stands_for_all = Vec::new();
         for (name, socket) in &self.0 {
-            let on_address = |receiver: &ReceiverConfig| is_same(&receiver.listen, socket.address());
-            let named = |receiver: &ReceiverConfig| is_named(receiver, name);
-            let found =
-                place(receivers, &assigned, on_address).or_else(|| place(receivers, &assigned, named));
-            let Some(place) = found.and_then(|at| assigned.get_mut(at)) else {
+            let on_address = place(&assigned, |receiver| is_same(&receiver.listen, socket.address()));
+            let found = on_address.or_else(|| {
+                let named = |receiver: &ReceiverConfig| is_named(receiver, name);
+                let served = |receiver: &ReceiverConfig| {
+                    assigned.iter().any(|(other, socket)| socket.is_some() && are_one(other, receiver))
+                };
+                place(&assigned, |receiver| named(receiver) && same_port(&receiver.listen, socket.address()))
+                    .or_else(|| place(&assigned, |receiver| named(receiver) && !served(receiver)))
+                    .or_else(|| place(&assigned, named))
+            });
+            let Some((receiver, place)) = found.and_then(|at| assigned.get_mut(at)) else {
                 return Err(format!(
                     "socket activation: the listener {name:?} on {} is for no receiver; name it after one \
                      (FileDescriptorName=) or give a receiver its address as endpoint",
@@ -60,18 +68,30 @@ impl Inherited {
                 ));
             };
             *place = Some(socket.clone());
+            if on_address.is_none() {
+                stands_for_all.push(receiver.clone());
+            }
         }
+        assigned.retain(|(receiver, socket)| {
+            socket.is_some() || !stands_for_all.iter().any(|served| are_one(served, receiver))
+        });
         Ok(assigned)
     }
 }
 
-/// The first receiver without a socket that is asked for.
-fn place(
-    receivers: &[ReceiverConfig],
-    assigned: &[Option<ListeningSocket>],
-    wanted: impl Fn(&ReceiverConfig) -> bool,
-) -> Option<usize> {
-    receivers.iter().zip(assigned).position(|(receiver, socket)| socket.is_none() && wanted(receiver))
+/// The first without a socket that is asked for.
+fn place(assigned: &[Assigned], wanted: impl Fn(&ReceiverConfig) -> bool) -> Option<usize> {
+    assigned.iter().position(|(receiver, socket)| socket.is_none() && wanted(receiver))
+}
+
+/// Whether two sockets are for the same protocol of the same receiver.
+fn are_one(one: &ReceiverConfig, other: &ReceiverConfig) -> bool {
+    let spoken = |receiver: &ReceiverConfig| (receiver.grpc, receiver.http.is_some());
+    one.name == other.name && spoken(one) == spoken(other)
+}
+
+fn same_port(configured: &ListenAddress, passed: &ListenAddress) -> bool {
+    configured.tcp().zip(passed.tcp()).is_some_and(|(one, other)| one.port() == other.port())
 }
 
 fn is_named(receiver: &ReceiverConfig, name: &str) -> bool {
@@ -105,25 +125,64 @@ mod tests {
         ReceiverConfig::new(name, address.parse::<std::net::SocketAddr>().unwrap())
     }
 
+    fn port_of(socket: &(String, ListeningSocket)) -> u16 {
+        socket.1.address().tcp().unwrap().port()
+    }
+
+    /// The ports of the sockets that were found, 0 where there is none.
+    fn ports(assigned: &[Assigned]) -> Vec<u16> {
+        let port = |socket: &ListeningSocket| socket.address().tcp().unwrap().port();
+        assigned.iter().map(|(_, socket)| socket.as_ref().map_or(0, port)).collect()
+    }
+
     /// Guarantee: an address decides before a name; all addresses are all addresses; each socket is used once; one that fits
     /// nowhere is named.
     #[test]
     fn each_listener_finds_its_receiver() {
         let inherited = Inherited(vec![passed("otlp", "127.0.0.1:0"), passed("any", "[::]:0")]);
-        let port = inherited.0[1].1.address().tcp().unwrap().port();
+        let port = port_of(&inherited.0[1]);
         let receivers = [receiver("otlp", "127.0.0.1:9"), receiver("otlp", &format!("0.0.0.0:{port}"))];
-        let assigned = inherited.assign(&receivers).unwrap();
-        let ports: Vec<_> =
-            assigned.iter().map(|socket| socket.as_ref().unwrap().address().tcp().unwrap().port()).collect();
-        assert_eq!(ports, [inherited.0[0].1.address().tcp().unwrap().port(), port]);
-        let error = inherited.assign(&receivers[..1]).unwrap_err();
+        let assigned = inherited.assign(receivers.to_vec()).unwrap();
+        assert_eq!(ports(&assigned), [port_of(&inherited.0[0]), port]);
+        let error = inherited.assign(receivers[..1].to_vec()).unwrap_err();
         assert!(
             error.contains(&format!("the listener \"any\" on [::]:{port} is for no receiver")),
             "{error}"
         );
-        let http =
-            ReceiverConfig { grpc: false, http: Some(Default::default()), ..receiver("a", "127.0.0.1:9") };
+        let http = http_at("a", "127.0.0.1:9");
         assert!(is_named(&http, "a.http") && is_named(&http, "a") && !is_named(&http, "a.grpc"));
         assert!(!is_named(&http, "ab") && !is_named(&http, ""));
+    }
+
+    fn http_at(name: &str, address: &str) -> ReceiverConfig {
+        ReceiverConfig { grpc: false, http: Some(Default::default()), ..receiver(name, address) }
+    }
+
+    /// Scenario: endpoints that are several addresses (`localhost:4317`, `localhost:4318`). Guarantee: a socket on one of the
+    /// addresses is for that one, and the rest is bound; one that is found by its name, by its port or in the order of the
+    /// protocols, stands for all addresses of its protocol.
+    #[test]
+    fn a_named_listener_stands_for_all_addresses_of_its_protocol() {
+        let any = [passed("otlp", "[::]:0"), passed("otlp", "[::]:0")];
+        let [grpc, http] = [port_of(&any[0]), port_of(&any[1])];
+        let local = |grpc: u16, http: u16| {
+            vec![
+                receiver("otlp", &format!("127.0.0.1:{grpc}")),
+                receiver("otlp", &format!("[::1]:{grpc}")),
+                http_at("otlp", &format!("127.0.0.1:{http}")),
+                http_at("otlp", &format!("[::1]:{http}")),
+            ]
+        };
+        let [first, second] = any;
+        let by_port = Inherited(vec![second.clone(), first.clone()]).assign(local(grpc, http)).unwrap();
+        assert_eq!(ports(&by_port), [grpc, http]);
+        let by_order = Inherited(vec![second, first]).assign(local(9, 10)).unwrap();
+        assert_eq!(ports(&by_order), [http, grpc]);
+        assert!(by_order[0].0.grpc && !by_order[1].0.grpc);
+
+        let one = passed("otlp", "127.0.0.1:0");
+        let port = port_of(&one);
+        let by_address = Inherited(vec![one]).assign(local(port, 10)).unwrap();
+        assert_eq!(ports(&by_address), [port, 0, 0, 0]);
     }
 }

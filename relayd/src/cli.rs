@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::awaited::Jaeger;
 use crate::config::components::Kind;
 use crate::config::{HostPort, endpoint};
 
@@ -17,14 +18,14 @@ const LEGACY_PROGRAMS: [&str; 6] =
 
 /// Receives OTLP traces, batches the raw bytes, forwards them to an OpenTelemetry Collector.
 ///
-/// Without --config: receive on 127.0.0.1:4317 (see --listen) and print every trace.
+/// Without --config: receive on localhost:4317 (see --listen) and print every trace.
 #[derive(Debug, Parser)]
 #[command(name = "relayd", version = concat!("version ", env!("CARGO_PKG_VERSION")))]
 pub struct Cli {
     /// Where the configuration is.
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Without --config: where to receive, gRPC and HTTP on one port [default: 127.0.0.1:4317, HTTP on 127.0.0.1:4318].
+    /// Without --config: where to receive, gRPC and HTTP on one port [default: localhost:4317, HTTP on localhost:4318].
     #[arg(long, value_name = "HOST:PORT", value_parser = endpoint::parse_listen, conflicts_with_all = ["config", "set"])]
     pub listen: Option<HostPort>,
     /// Time to send what is held after SIGTERM, as in 25s; what is not sent by then is reported [default: 20s].
@@ -64,6 +65,40 @@ pub enum Command {
     Components,
     /// Send a few sample traces, to see a running relayd work.
     Send(SendArgs),
+    /// A subcommand of the Collector that relayd does not have.
+    #[command(hide = true)]
+    PrintConfig(Unsupported),
+    /// A subcommand of the Collector that relayd does not have.
+    #[command(name = "featuregate", hide = true)]
+    FeatureGate(Unsupported),
+    /// Ask a running relayd whether it is healthy: 0 if it answers 200, else 1 and the reason.
+    Health(HealthArgs),
+}
+
+/// Arguments that nothing reads.
+#[derive(Args, Clone, Debug)]
+pub struct Unsupported {
+    /// Whatever the Collector takes.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<OsString>,
+}
+
+/// Arguments of `relayd health`.
+#[derive(Args, Clone, Debug)]
+pub struct HealthArgs {
+    /// The unix socket of its health_check.
+    #[arg(long, value_name = "PATH", conflicts_with = "endpoint")]
+    pub socket: Option<PathBuf>,
+    /// Or its address.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:13133", value_parser = endpoint::parse_listen)]
+    pub endpoint: HostPort,
+    /// The path of its health_check.
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = parse_path)]
+    pub path: String,
+}
+
+fn parse_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("a path begins with a slash".to_owned()) }
 }
 
 /// Arguments of `relayd send`.
@@ -75,6 +110,12 @@ pub struct SendArgs {
     /// How many traces to send.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub traces: u32,
+    /// Then ask Jaeger at this URL for the traces until all their spans are there, and print their pages.
+    #[arg(long, value_name = "http://JAEGER:16686", value_parser = Jaeger::parse)]
+    pub(crate) wait_for: Option<Jaeger>,
+    /// How long to ask.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::config::duration::parse, requires = "wait_for")]
+    pub wait_timeout: Duration,
 }
 
 impl Cli {
@@ -192,6 +233,29 @@ mod tests {
         assert!(cli.command.is_none());
     }
 
+    /// What the Collector's chart and operator pass; subcommands that relayd lacks are known by name, whatever follows them.
+    #[test]
+    fn tolerates_the_charts_and_the_operators_command_lines() {
+        for program in ["/otelcol", "/otelcol-contrib", "/otelcol-k8s"] {
+            let chart = cli(&["relayd", program, "--config=/conf/relay.yaml"]);
+            assert_eq!(chart.config_uris(), ["/conf/relay.yaml"]);
+            assert!(chart.warnings().is_empty());
+        }
+        let args = [
+            "/otelcol-k8s",
+            "--config=/conf/collector.yaml",
+            "--config=env:OTEL_CONFIG",
+            "--feature-gates=-component.UseLocalHostAsDefaultHost,+exporter.x",
+        ];
+        let operator = cli(&args);
+        assert_eq!(operator.config_uris(), ["/conf/collector.yaml", "env:OTEL_CONFIG"]);
+        assert_eq!(operator.warnings().len(), 1);
+        let gates = cli(&["relayd", "featuregate", "component.x", "--all"]).command;
+        assert!(matches!(gates, Some(Command::FeatureGate(_))), "{gates:?}");
+        let print = cli(&["relayd", "print-config", "--config=a.yaml", "--mode=redacted"]).command;
+        assert!(matches!(print, Some(Command::PrintConfig(_))), "{print:?}");
+    }
+
     #[test]
     fn gathers_sources_before_and_after_the_subcommand_in_order() {
         let cli = cli(&[
@@ -213,6 +277,17 @@ mod tests {
     fn send_has_defaults() {
         let Some(Command::Send(send)) = cli(&["relayd", "send"]).command else { panic!("not send") };
         assert_eq!((send.endpoint.as_str(), send.traces), ("127.0.0.1:4317", 3));
+        assert!(send.wait_for.is_none() && send.wait_timeout == Duration::from_secs(60));
+        let args = ["relayd", "send", "--wait-for", "https://jaeger:16686"];
+        assert!(Cli::from_args(args).unwrap_err().to_string().contains("https is not spoken"));
+    }
+
+    #[test]
+    fn health_has_defaults_and_asks_one() {
+        let Some(Command::Health(health)) = cli(&["relayd", "health"]).command else { panic!("not health") };
+        assert_eq!((health.endpoint.to_string().as_str(), health.path.as_str()), ("127.0.0.1:13133", "/"));
+        Cli::from_args(["relayd", "health", "--socket=/run/x.sock", "--endpoint=localhost:1"]).unwrap_err();
+        Cli::from_args(["relayd", "health", "--path=status"]).unwrap_err();
     }
 
     #[test]

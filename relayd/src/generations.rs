@@ -16,8 +16,18 @@ pub(crate) struct Generation {
     relay: RelayHandle,
     seen: Seen,
     books: Books,
-    // Name and address of each receiver, as configured.
-    places: Vec<(String, ListenAddress)>,
+    // Of each socket.
+    places: Vec<Place>,
+    bound: String,
+}
+
+/// What a socket is for.
+#[derive(Debug)]
+struct Place {
+    receiver: String,
+    /// As configured.
+    listen: ListenAddress,
+    spoken: &'static str,
 }
 
 /// A relay to be drained, and what its end is held against.
@@ -66,23 +76,22 @@ impl Generation {
     /// Why it cannot start; nothing has changed then.
     pub(crate) fn start(plan: Plan, before: Option<&Self>, inherited: &Inherited) -> Result<Self, String> {
         let books = Books::new(&plan);
-        let mut sockets = inherited.assign(&plan.receivers)?;
+        let mut receivers = inherited.assign(plan.receivers)?;
         if let Some(before) = before {
-            before.hand_over(&plan.receivers, &mut sockets);
+            before.hand_over(&mut receivers);
         }
-        let places = plan.receivers.iter().map(|receiver| (receiver.name.clone(), receiver.listen.clone()));
-        let places = places.collect();
-        let mut builder = Relay::builder();
-        if let Some(bytes) = plan.held_bytes_max {
-            builder = builder.held_bytes_max(bytes);
-        }
+        let places = receivers.iter().map(|(receiver, _)| Place::of(receiver)).collect();
+        let bound = &plan.bound;
+        let mut builder =
+            Relay::builder().held_bytes_max(bound.bytes).held_bytes_burst_max(bound.burst_bytes);
+        let bound = bound.to_string();
         if let Some(pause) = plan.gather_pause {
             builder = builder.gather_pause(pause);
         }
         for upstream in plan.upstreams {
             builder = builder.upstream(upstream);
         }
-        for (receiver, socket) in plan.receivers.into_iter().zip(sockets) {
+        for (receiver, socket) in receivers {
             builder = match socket {
                 Some(socket) => builder.receiver_on(receiver, socket),
                 None => builder.receiver(receiver),
@@ -90,18 +99,19 @@ impl Generation {
         }
         let relay = builder.start().map_err(|error| error.to_string())?;
         let seen = Seen { stats: relay.stats_reader(), about: plan.about };
-        Ok(Self { relay, seen, books, places })
+        Ok(Self { relay, seen, books, places, bound })
     }
 
     /// Gives each receiver that has no socket yet the one that a receiver with its address has here, first that of its name: port 0
     /// is as many sockets as there are receivers with it.
-    fn hand_over(&self, receivers: &[ReceiverConfig], sockets: &mut [Option<ListeningSocket>]) {
+    fn hand_over(&self, receivers: &mut [(ReceiverConfig, Option<ListeningSocket>)]) {
         let mut free: Vec<_> = self.places.iter().zip(self.relay.listeners()).collect();
         for by_name in [true, false] {
-            for (receiver, socket) in receivers.iter().zip(sockets.iter_mut()).filter(|(_, s)| s.is_none()) {
-                let fits = |((name, listen), free): &(&(String, ListenAddress), Option<ListeningSocket>)| {
-                    let named = if by_name { *name == receiver.name } else { !is_any_port(listen) };
-                    free.is_some() && named && *listen == receiver.listen
+            for (receiver, socket) in receivers.iter_mut().filter(|(_, socket)| socket.is_none()) {
+                let fits = |(place, free): &(&Place, Option<ListeningSocket>)| {
+                    let named =
+                        if by_name { place.receiver == receiver.name } else { !is_any_port(&place.listen) };
+                    free.is_some() && named && place.listen == receiver.listen
                 };
                 if let Some(at) = free.iter().position(fits) {
                     *socket = free.swap_remove(at).1;
@@ -110,9 +120,15 @@ impl Generation {
         }
     }
 
-    /// The addresses received on.
-    pub(crate) fn listening_on(&self) -> Vec<ListenAddress> {
-        self.relay.listening_on()
+    /// Each socket: its receiver, its address, and what is spoken there.
+    pub(crate) fn listening_on(&self) -> Vec<(&str, ListenAddress, &'static str)> {
+        let places = self.places.iter().zip(self.relay.listening_on());
+        places.map(|(place, address)| (place.receiver.as_str(), address, place.spoken)).collect()
+    }
+
+    /// How much it may hold, and why, in words.
+    pub(crate) fn bound(&self) -> &str {
+        &self.bound
     }
 
     /// Whether all of its cores are alive.
@@ -131,11 +147,22 @@ impl Generation {
     }
 }
 
+impl Place {
+    fn of(receiver: &ReceiverConfig) -> Self {
+        let spoken = match (receiver.grpc, &receiver.http) {
+            (true, Some(_)) => "gRPC and HTTP",
+            (false, _) => "HTTP",
+            (true, None) => "gRPC",
+        };
+        Self { receiver: receiver.name.clone(), listen: receiver.listen.clone(), spoken }
+    }
+}
+
 #[cfg(test)]
 impl Generation {
     pub(crate) fn of(relay: RelayHandle) -> Self {
         let seen = Seen { stats: relay.stats_reader(), about: Vec::new() };
-        Self { relay, seen, books: Books::default(), places: Vec::new() }
+        Self { relay, seen, books: Books::default(), places: Vec::new(), bound: String::new() }
     }
 
     pub(crate) fn submit(&self, traces: bytes::Bytes) {

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::net::TcpListener;
+use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use relay_core::ListeningSocket;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::limits::{HTTP_ACCEPT_PAUSE, HTTP_BUFFER_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEADER_TIMEOUT};
 
@@ -27,31 +27,50 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Serves `listener` until the task is aborted; open connections then go on. `answer` gets the path; `None` means 404. Needs a
-/// LocalSet.
-pub(crate) fn serve(
-    listener: TcpListener,
-    answer: impl Fn(&str) -> Option<Answer> + 'static,
-) -> JoinHandle<()> {
-    tokio::task::spawn_local(accept(listener, Rc::new(answer)))
+/// A listener on this thread's runtime.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
 }
+
+impl Listener {
+    /// A descriptor of its own for `socket`.
+    ///
+    /// # Errors
+    /// What the operating system says: out of file descriptors.
+    pub(crate) fn of(socket: &ListeningSocket) -> io::Result<Self> {
+        if let Some(listener) = socket.tcp()? {
+            return tokio::net::TcpListener::from_std(listener).map(Self::Tcp);
+        }
+        let listener = socket.unix()?.ok_or(io::ErrorKind::Unsupported)?;
+        tokio::net::UnixListener::from_std(listener).map(Self::Unix)
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Tcp(listener) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 type Pages = Rc<dyn Fn(&str) -> Option<Answer>>;
 
-async fn accept(listener: TcpListener, pages: Pages) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "cannot accept probes");
-            return;
-        }
-    };
+/// Serves `listener` until this is dropped; open connections then go on. `answer` gets the path; `None` means 404. Needs a
+/// LocalSet.
+pub(crate) async fn serve(listener: Listener, answer: impl Fn(&str) -> Option<Answer> + 'static) {
+    let pages: Pages = Rc::new(answer);
     let open = Rc::new(Cell::new(0));
     loop {
         match listener.accept().await {
             // One too many is closed at once: a probe that holds connections open must not keep others out of memory.
-            Ok((stream, _)) if open.get() >= HTTP_CONNECTIONS_MAX => drop(stream),
-            Ok((stream, _)) => {
+            Ok(stream) if open.get() >= HTTP_CONNECTIONS_MAX => drop(stream),
+            Ok(stream) => {
                 open.set(open.get() + 1);
                 tokio::task::spawn_local(converse(
                     stream,
@@ -77,7 +96,7 @@ impl Drop for OpenConnection {
     }
 }
 
-async fn converse(stream: TcpStream, pages: Pages, _open: OpenConnection) {
+async fn converse(stream: Box<dyn Stream>, pages: Pages, _open: OpenConnection) {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = respond(&request, &pages);
         async move { Ok::<_, Infallible>(response) }

@@ -47,6 +47,15 @@ pub(crate) const HTTP_HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Read buffer of an HTTP connection, in bytes: the head of a request must fit.
 pub(crate) const HTTP_BUFFER_BYTES_MAX: usize = 16 << 10;
 
+/// Time to find the address of a name that is listened on: two attempts of resolv.conf's default timeout.
+pub(crate) const LISTEN_LOOKUP_MAX: Duration = Duration::from_secs(10);
+
+/// Between two tries to bind what is for one process alone while another one has it: a scraper comes every 15 s or more.
+pub(crate) const BIND_RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Between two warnings that it is still taken.
+pub(crate) const BIND_WARN_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Pause after a failed `accept`, for example when file descriptors ran out.
 pub(crate) const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -87,6 +96,17 @@ pub(crate) const SEND_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `relayd send`: time for the upstream to take one trace.
 pub(crate) const SEND_CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// `relayd send --wait-for`: between two looks, and the time for one answer.
+pub(crate) const WAIT_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// See [`WAIT_LOOK_INTERVAL`].
+pub(crate) const WAIT_ASK_MAX: Duration = Duration::from_secs(5);
+
+/// `relayd health`: time for the whole answer. Below a kubelet's timeout of several seconds, so that the reason is said.
+pub(crate) const HEALTH_ASK_MAX: Duration = Duration::from_secs(2);
+
+/// What is read of an answer as a client: a few samples' spans are some kilobytes.
+pub(crate) const ASK_BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Services that the printer names in a trace's headline.
 pub(crate) const SERVICES_NAMED_MAX: usize = 5;

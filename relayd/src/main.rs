@@ -6,7 +6,9 @@ pub mod cli;
 pub mod config;
 
 mod activation;
+mod ask;
 mod assembly;
+mod awaited;
 mod clock;
 mod debug;
 mod debug_text;
@@ -53,7 +55,14 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| error.to_string()),
         Some(Command::Send(args)) => send::send(args),
+        Some(Command::Health(args)) => ask::health(args),
         Some(Command::Validate(_)) => validate(&cli),
+        Some(Command::PrintConfig(_)) => Err("print-config: relayd does not have it; `relayd validate --config FILE` \
+                                              says what is wrong with each line, docs/configuration.md has every default"
+            .to_owned()),
+        Some(Command::FeatureGate(_)) => Err("featuregate: relayd has no feature gates; what it does otherwise than the \
+                                              Collector is in docs/configuration.md, by key"
+            .to_owned()),
         None => start(&cli),
     };
     done.unwrap_or_else(|message| {

@@ -16,9 +16,11 @@ use crate::config::{
     Sizer,
 };
 use crate::limits::CALL_TIMEOUT_NONE;
+use memory::Bound;
 
 mod auth;
 pub(crate) mod load_balancing;
+mod memory;
 mod otlp_http;
 mod receivers;
 mod tls;
@@ -32,8 +34,8 @@ pub(crate) struct Plan {
     pub(crate) upstreams: Vec<UpstreamConfig>,
     /// What each upstream stands for, in the same order.
     pub(crate) about: Vec<About>,
-    /// The byte budget that `memory_limiter` asks for; without it relay-core's own, which one large request may exceed.
-    pub(crate) held_bytes_max: Option<usize>,
+    /// The byte budget.
+    pub(crate) bound: Bound,
     /// How long wake-ups may gather, if it is said.
     pub(crate) gather_pause: Option<std::time::Duration>,
     /// What the user probably expects and does not get, a line each.
@@ -61,7 +63,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<String>> {
     for exporter in &config.exporters {
         for endpoint in upstreams_of(exporter) {
             for receiver in &config.receivers {
-                if receiver.listeners().any(|(_, listener)| loops_back(&endpoint, listener)) {
+                if receiver.listeners().any(|listener| loops_back(&endpoint, listener.address)) {
                     loops.push(format!(
                         "exporters.{}.endpoint: {endpoint} is where the receiver {} of this relayd listens: \
                          spans would go round for ever; name the upstream",
@@ -127,7 +129,7 @@ pub(crate) fn make(
         receivers: Vec::new(),
         upstreams: Vec::new(),
         about: Vec::new(),
-        held_bytes_max: config.memory_limit_bytes,
+        bound: Bound::of(config),
         gather_pause: config.gather_pause,
         notices: Vec::new(),
     };
@@ -163,7 +165,7 @@ pub(crate) fn make(
             queue: upstream.queue,
             unopened: upstream.passthrough != Passthrough::Off,
             // Every exporter gets an equal share (RelayBuilder::held_bytes_max).
-            held_bytes_max: plan.held_bytes_max.unwrap_or(core_limits::HELD_BYTES_MAX) / exporters.max(1),
+            held_bytes_max: plan.bound.bytes / exporters.max(1),
         });
         plan.upstreams.push(upstream);
     }

@@ -89,7 +89,7 @@ impl Printer {
     ///
     /// # Errors
     /// The thread that writes cannot be started.
-    pub(crate) fn start(self, listening_on: &[(ListenAddress, &str)]) -> io::Result<Printing> {
+    pub(crate) fn start(self, listening_on: Vec<(ListenAddress, &'static str)>) -> io::Result<Printing> {
         let outlet = Outlet::start("stdout", io::stdout())?;
         let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let style = Style { colours };
@@ -109,11 +109,18 @@ impl Printing {
     }
 }
 
-fn greeting(listening_on: &[(ListenAddress, &str)], style: Style) -> String {
-    let address = |(address, spoken): &(ListenAddress, &str)| {
-        format!("{} ({spoken})", style.bold(&address.to_string()))
-    };
-    let addresses: Vec<String> = listening_on.iter().map(address).collect();
+fn greeting(listening_on: Vec<(ListenAddress, &'static str)>, style: Style) -> String {
+    // Of one protocol together: localhost is several addresses.
+    let mut places: Vec<(Vec<String>, &str)> = Vec::new();
+    for (address, spoken) in listening_on {
+        let address = style.bold(&address.to_string());
+        match places.iter_mut().find(|(_, known)| *known == spoken) {
+            Some((addresses, _)) => addresses.push(address),
+            None => places.push((vec![address], spoken)),
+        }
+    }
+    let place = |(addresses, spoken): (Vec<String>, &str)| format!("{} ({spoken})", addresses.join(", "));
+    let addresses: Vec<String> = places.into_iter().map(place).collect();
     format!(
         "relayd {} receives OTLP traces on {} and prints them here.\n\
          Nothing is forwarded: this is what runs without a configuration.\n  \

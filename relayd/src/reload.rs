@@ -132,7 +132,7 @@ impl Control {
             tracing::warn!("service.telemetry.logs.encoding: changes when relayd is started again");
         }
         if let Some(next) = next {
-            run::announce(&config, &next.listening_on());
+            run::announce(&config, &next);
             let former = self.life.generations().replace(Some(next));
             self.drain(former);
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_core::config::{BatchSink, ListenAddress};
+use relay_core::config::BatchSink;
 use tokio::task::LocalSet;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 
@@ -118,19 +118,15 @@ async fn serve(options: Options, plan: Plan, outputs: Outputs) -> Result<bool, S
     // Receivers start last: nobody is received before probes can say so.
     let sockets = probes.bind(&config)?;
     let relay = Generation::start(plan, None, &inherited)?;
-    let listening_on = relay.listening_on();
+    let greeted = relay.listening_on().into_iter().map(|(_, address, spoken)| (address, spoken)).collect();
     if printer.is_none() {
-        announce(&config, &listening_on);
+        announce(&config, &relay);
     }
     let (life, reloads) = (Rc::new(Life::new(relay)), Rc::new(Reloads::new()));
     probes.serve(&config, sockets, &life, &reloads);
     notify::ready();
     let printing = match printer {
-        Some(printer) => {
-            let spoken = ports(&config).map(|(_, spoken)| spoken);
-            let listening_on: Vec<_> = listening_on.into_iter().zip(spoken).collect();
-            Some(printer.start(&listening_on).map_err(|error| error.to_string())?)
-        }
+        Some(printer) => Some(printer.start(greeted).map_err(|error| error.to_string())?),
         None => None,
     };
     let mut control = Control {
@@ -159,26 +155,12 @@ async fn serve(options: Options, plan: Plan, outputs: Outputs) -> Result<bool, S
     Ok(clean && !died)
 }
 
-/// The ports of all receivers, in relay-core's order: whose each is, and what is spoken there.
-fn ports(config: &Config) -> impl Iterator<Item = (&str, &'static str)> {
-    config.receivers.iter().flat_map(|receiver| {
-        let both = receiver.one_port();
-        receiver.listeners().map(move |(protocol, _)| {
-            let spoken = match protocol {
-                _ if both => "gRPC and HTTP",
-                "http" => "HTTP",
-                _ => "gRPC",
-            };
-            (receiver.id.as_str(), spoken)
-        })
-    })
-}
-
-/// Says where `config` receives and sends.
-pub(crate) fn announce(config: &Config, listening_on: &[ListenAddress]) {
-    for ((id, spoken), address) in ports(config).zip(listening_on) {
-        tracing::info!("receiver {id} listening on {address} ({spoken})");
+/// Says where `relay` receives, and where `config` has it send.
+pub(crate) fn announce(config: &Config, relay: &Generation) {
+    for (receiver, address, spoken) in relay.listening_on() {
+        tracing::info!("receiver {receiver} listening on {address} ({spoken})");
     }
+    tracing::info!("bytes held in memory: at most {}", relay.bound());
     for exporter in &config.exporters {
         match &exporter.kind {
             ExporterKind::Otlp(otlp) => {

@@ -2,7 +2,7 @@
 //! calls it waiting for long.
 
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use relay_core::otlp::Signal;
 use relay_core::upstream::{Endpoint, RetryPolicy};
 use relay_core::{Relay, RelayHandle};
 
+use crate::awaited::{Awaited, Seen};
 use crate::cli::SendArgs;
 use crate::config::{LogLevel, Logs};
 use crate::limits::{OUTLET_FLUSH_MAX, SEND_CALL_TIMEOUT, SEND_CONNECT_TIMEOUT};
@@ -57,16 +58,14 @@ fn reach(endpoint: &Endpoint) -> Result<(), String> {
     let Err(error) = reached else { return Ok(()) };
     Err(format!(
         "cannot connect to {endpoint}: {error}\nIs anything listening there? `relayd` without arguments listens on \
-         127.0.0.1:4317."
+         localhost:4317."
     ))
 }
 
 fn reach_tcp(host: &str, port: u16) -> io::Result<()> {
     let mut last = io::Error::other("the name has no address");
-    let resolved = (host, port).to_socket_addrs();
-    for address in
-        resolved.map_err(|error| io::Error::new(error.kind(), format!("cannot resolve it: {error}")))?
-    {
+    let resolved = relay_core::lookup(host, port, SEND_CONNECT_TIMEOUT);
+    for address in resolved.map_err(|error| io::Error::other(format!("cannot resolve it: {error}")))? {
         match TcpStream::connect_timeout(&address, SEND_CONNECT_TIMEOUT) {
             Ok(_) => return Ok(()),
             Err(error) => last = error,
@@ -78,7 +77,7 @@ fn reach_tcp(host: &str, port: u16) -> io::Result<()> {
 async fn send_all(args: &SendArgs, endpoint: Endpoint) -> Result<(), String> {
     let to = endpoint.to_string();
     let relay = start(endpoint)?;
-    let (mut sent, mut spans) = (0, 0);
+    let (mut sent, mut spans) = (Vec::new(), 0);
     let mut outcome = Ok(());
     for number in 0..args.traces {
         let now = u64::try_from(clock::unix_time().as_nanos()).unwrap_or(u64::MAX);
@@ -87,14 +86,18 @@ async fn send_all(args: &SendArgs, endpoint: Endpoint) -> Result<(), String> {
         if outcome.is_err() {
             break;
         }
-        sent += 1;
         spans += sample.spans;
+        sent.push(Awaited { id: sample.id, spans: sample.spans, seen: Seen::Spans(0) });
         say(&format!("sent trace {}  {} ({} spans)", sample.id, sample.name, sample.spans));
     }
     relay.drain(Duration::ZERO).await;
     outcome.map_err(|error| format!("{to} did not take a trace: {error}"))?;
-    let traces = if sent == 1 { "trace" } else { "traces" };
-    say(&format!("{to} took {sent} {traces} with {spans} spans"));
+    let traces = if sent.len() == 1 { "trace" } else { "traces" };
+    say(&format!("{to} took {} {traces} with {spans} spans", sent.len()));
+    let Some(jaeger) = &args.wait_for else { return Ok(()) };
+    let pages: Vec<String> = sent.iter().map(|trace| jaeger.page(trace.id)).collect();
+    jaeger.wait(sent, args.wait_timeout).await?;
+    pages.iter().for_each(|page| say(page));
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! Listening sockets: bound here or inherited, and shared between a relay that goes and the one that takes its place. Must never
 //! accept.
 
+use std::fs::{File, Permissions};
 use std::io;
-use std::net::SocketAddr;
 #[cfg(not(feature = "simulation"))]
 use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -18,6 +20,9 @@ use super::simulation::{TcpListener, bind_tcp, keep_new_away};
 use super::socket::abstract_path;
 use crate::config::ListenAddress;
 use crate::limits::ACCEPT_BACKLOG;
+
+/// Who may use the file of a socket that is for one process alone: its user, and root.
+const PRIVATE: u32 = 0o600;
 
 /// A listening socket. Clones share it: connections that nobody has accepted yet belong to whoever accepts next, and what it is
 /// bound to is given up when the last clone goes. So a relay can take over from another one of the process without a gap
@@ -39,6 +44,17 @@ struct Listening {
     inherited: bool,
     /// Another process listened on the same address when this one was bound.
     shared: bool,
+}
+
+/// What a TCP address is bound for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To listen, beside others of the same user who want that too (SO_REUSEPORT).
+    Share,
+    /// To listen, or not at all.
+    Alone,
+    /// To see whether it can be: a sender must not find it.
+    Look,
 }
 
 /// What is bound, on no runtime.
@@ -69,7 +85,7 @@ impl ListeningSocket {
         let (listener, bound, file, shared) = match address {
             ListenAddress::Tcp(tcp) => {
                 let shared = is_taken(*tcp);
-                let listener = bind_tcp(*tcp, true)?;
+                let listener = bind_tcp(*tcp, Purpose::Share)?;
                 let bound = listener.local_addr()?;
                 (Listener::Tcp(listener), bound.into(), None, shared)
             }
@@ -78,11 +94,40 @@ impl ListeningSocket {
                 (Listener::Unix(listener), address.clone(), Some(file), shared)
             }
             ListenAddress::Abstract(name) => {
-                (Listener::Unix(bind_unix(&abstract_path(name))?), address.clone(), None, false)
+                let listener = bind_unix(&abstract_path(name), None)?;
+                (Listener::Unix(listener), address.clone(), None, false)
             }
         };
-        let inherited = false;
-        Ok(Self(Arc::new(Listening { listener, address: bound, file, inherited, shared })))
+        Ok(Self::bound(listener, bound, file, shared))
+    }
+
+    /// Binds `address` for this process alone and listens: nothing is shared or taken over. The file of a unix socket is for its
+    /// user only (mode 0600); one that a killed process has left is replaced.
+    ///
+    /// # Errors
+    /// What the operating system says; [`io::ErrorKind::AddrInUse`] while another process listens there.
+    pub fn bind_alone(address: &ListenAddress) -> io::Result<Self> {
+        let (listener, bound, file) = match address {
+            ListenAddress::Tcp(tcp) => {
+                let listener = bind_tcp(*tcp, Purpose::Alone)?;
+                let bound = listener.local_addr()?;
+                (Listener::Tcp(listener), bound.into(), None)
+            }
+            ListenAddress::Unix(path) => {
+                let Some((listener, file)) = bind_free_path(path, Some(PRIVATE))? else {
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it"));
+                };
+                (Listener::Unix(listener), address.clone(), Some(file))
+            }
+            ListenAddress::Abstract(name) => {
+                (Listener::Unix(bind_unix(&abstract_path(name), None)?), address.clone(), None)
+            }
+        };
+        Ok(Self::bound(listener, bound, file, false))
+    }
+
+    fn bound(listener: Listener, address: ListenAddress, file: Option<SocketFile>, shared: bool) -> Self {
+        Self(Arc::new(Listening { listener, address, file, inherited: false, shared }))
     }
 
     /// Puts a unix socket where it belongs, if there was another one.
@@ -137,6 +182,17 @@ impl ListeningSocket {
         match &self.0.listener {
             Listener::Tcp(listener) => listener.try_clone().map(Some),
             Listener::Unix(_) => Ok(None),
+        }
+    }
+
+    /// The same for a unix socket; `None` for TCP.
+    ///
+    /// # Errors
+    /// What the operating system says: out of file descriptors.
+    pub fn unix(&self) -> io::Result<Option<UnixListener>> {
+        match &self.0.listener {
+            Listener::Tcp(_) => Ok(None),
+            Listener::Unix(listener) => listener.try_clone().map(Some),
         }
     }
 
@@ -245,52 +301,69 @@ impl Drop for SocketFile {
 /// Whether somebody listens on `address` already: then it cannot be bound for one alone.
 fn is_taken(address: SocketAddr) -> bool {
     let taken = |error: io::Error| error.kind() == io::ErrorKind::AddrInUse;
-    address.port() != 0 && bind_tcp(address, false).is_err_and(taken)
+    address.port() != 0 && bind_tcp(address, Purpose::Look).is_err_and(taken)
 }
 
 #[cfg(not(feature = "simulation"))]
-fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr, purpose: Purpose) -> io::Result<TcpListener> {
     let socket =
         socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
+    if address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) {
+        // All addresses are those of both families, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(false)?;
+    }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(reuse_port)?;
+    socket.set_reuse_port(purpose == Purpose::Share)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    // One that is bound to see whether it can be must not be found by a sender.
-    if reuse_port {
+    if purpose != Purpose::Look {
         socket.listen(ACCEPT_BACKLOG)?;
     }
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+/// `mode` is that of the file, less the umask; `None` for what the umask leaves.
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
+    let mut socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    if let Some(mode) = mode {
+        // The file that bind makes has the mode of the socket (Linux, unix_bind_bsd): no moment at which others may connect.
+        let file = File::from(OwnedFd::from(socket));
+        file.set_permissions(Permissions::from_mode(mode))?;
+        socket = OwnedFd::from(file).into();
+    }
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(ACCEPT_BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Binds a path, in place of a socket that a killed process has left, or beside one that a process of the same user listens on. Says
-/// whether one does.
-fn bind_path(path: &Path) -> io::Result<(UnixListener, SocketFile, bool)> {
-    match bind_unix(path) {
+/// Binds a path, perhaps in place of a socket that a killed process has left; `None` if a process listens on it.
+fn bind_free_path(path: &Path, mode: Option<u32>) -> io::Result<Option<(UnixListener, SocketFile)>> {
+    match bind_unix(path, mode) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-        bound => return bound.and_then(|listener| Ok((listener, SocketFile::new(path, None)?, false))),
+        bound => return bound.and_then(|listener| Ok(Some((listener, SocketFile::new(path, None)?)))),
     }
-    let found = std::fs::symlink_metadata(path)?;
-    if !found.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "there is a file that is no socket"));
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
     }
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if UnixStream::connect(path).is_err_and(refused) {
-        std::fs::remove_file(path)?;
-        return Ok((bind_unix(path)?, SocketFile::new(path, None)?, false));
+    if !UnixStream::connect(path).is_err_and(refused) {
+        return Ok(None);
     }
+    std::fs::remove_file(path)?;
+    Ok(Some((bind_unix(path, mode)?, SocketFile::new(path, None)?)))
+}
+
+/// Binds a path, or beside one that a process of the same user listens on. Says whether one does.
+fn bind_path(path: &Path) -> io::Result<(UnixListener, SocketFile, bool)> {
+    if let Some((listener, file)) = bind_free_path(path, None)? {
+        return Ok((listener, file, false));
+    }
+    let found = std::fs::symlink_metadata(path)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(beside);
-    let listener = bind_unix(&beside)?;
+    let listener = bind_unix(&beside, None)?;
     let file = SocketFile::new(path, Some(beside.clone()))?;
     if std::fs::symlink_metadata(&beside)?.uid() != found.uid() {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, "a process of another user listens on it"));

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::Notify;
 
 /// The lane is full; the item comes back.
@@ -19,6 +19,7 @@ pub struct Full<T>(pub T);
 #[derive(Debug)]
 pub struct Lanes<T> {
     lanes: Box<[Lane<T>]>,
+    items_max: usize,
 }
 
 #[derive(Debug)]
@@ -35,24 +36,28 @@ impl<T> Lanes<T> {
     /// `cores` lanes of `items_max` items each.
     pub fn new(cores: usize, items_max: usize) -> Self {
         let lane = || {
-            let (sender, receiver) = crossbeam_channel::bounded(items_max);
+            // crossbeam's bounded channel is an array that is written when it is made: with 1,000 batches for each of 64 cores
+            // tens of MiB that an idle node would hold. Its list grows by blocks of 31; the bound is ours.
+            let (sender, receiver) = crossbeam_channel::unbounded();
             let (idle, abandoned) = (AtomicBool::new(false), AtomicBool::new(false));
             Lane { sender, receiver, idle, abandoned, wake: Notify::new() }
         };
-        Self { lanes: (0..cores).map(|_| lane()).collect() }
+        Self { lanes: (0..cores).map(|_| lane()).collect(), items_max }
     }
 
     /// Puts `item` into the lane of `core` and wakes one idle consumer: the core's own, or another one when the own is
     /// busy or the lane backs up.
     ///
     /// # Errors
-    /// [`Full`] with the item when the lane has no room (or `core` does not exist).
+    /// [`Full`] with the item when the lane has no room (or `core` does not exist). Producers that push into one lane at the
+    /// same moment may each take its last place.
     pub fn push(&self, core: usize, item: T) -> Result<(), Full<T>> {
         let Some(lane) = self.lanes.get(core) else { return Err(Full(item)) };
-        match lane.sender.try_send(item) {
-            Ok(()) => {}
-            Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => return Err(Full(item)),
+        if lane.sender.len() >= self.items_max {
+            return Err(Full(item));
         }
+        // It has a receiver as long as these lanes live.
+        lane.sender.send(item).map_err(|refused| Full(refused.0))?;
         let own_was_idle = lane.rouse();
         if !own_was_idle || lane.receiver.len() > 1 {
             self.lanes.iter().find(|other| other.rouse());
@@ -86,7 +91,7 @@ impl<T> Lanes<T> {
 
     /// Whether the lane of `core` takes no more.
     pub fn is_full(&self, core: usize) -> bool {
-        self.lanes.get(core).is_none_or(|lane| lane.sender.is_full())
+        self.lanes.get(core).is_none_or(|lane| lane.sender.len() >= self.items_max)
     }
 
     /// Items waiting in all lanes.

@@ -2,7 +2,7 @@
 //! Must never resolve.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use relay_core::upstream::Endpoint;
@@ -36,6 +36,24 @@ impl HostPort {
     pub fn new(host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port }
     }
+
+    /// `localhost`, which is the loopback address of both families (RFC 6761 section 6.3).
+    #[must_use]
+    pub fn is_localhost(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+    }
+
+    /// Whether a listener here listens where `other` does, ports aside. Names other than `localhost` are not resolved.
+    fn covers(&self, other: &Self) -> bool {
+        let of_both = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        match (self.host.parse::<IpAddr>(), other.host.parse::<IpAddr>()) {
+            _ if self.host == other.host || self.host.is_empty() || self.host == "::" => true,
+            (Ok(ip), Ok(other)) => ip == other || (ip == Ipv4Addr::UNSPECIFIED && other.is_ipv4()),
+            (Ok(ip), Err(_)) => ip == Ipv4Addr::UNSPECIFIED && other.is_localhost(),
+            (Err(_), Ok(other)) => self.is_localhost() && of_both.contains(&other),
+            (Err(_), Err(_)) => self.is_localhost() && other.is_localhost(),
+        }
+    }
 }
 
 /// Where a stream socket is.
@@ -63,10 +81,16 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Whether two listeners cannot both have it: the same, and not a port that the system chooses.
+    /// Whether a sender to one of two listeners could mean the other: the same, or one among all addresses of the other; but
+    /// never ports that the system chooses.
     #[must_use]
     pub fn clashes_with(&self, other: &Self) -> bool {
-        self == other && !matches!(self, Self::Tcp(HostPort { port: 0, .. }))
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                one.port == other.port && one.port != 0 && (one.covers(other) || other.covers(one))
+            }
+            _ => self == other,
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::auth::{self, Basic, BearerToken, ClientAuth, Credentials, Htpasswd, ServerAuth};
 use super::components::{Components, Kind, State, read_components, type_of};
-use super::endpoint::HostPort;
+use super::endpoint::{Address, HostPort};
 use super::error::Diagnostics;
+use super::listen;
 use super::node::Node;
 use super::processors::{self, MemoryLimiter};
 use super::section::Section;
@@ -23,8 +24,9 @@ pub(super) enum Extension {
 /// `extensions.health_check` (Collector, healthcheckextension).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// `endpoint`. Default 0.0.0.0:13133 (the Collector: localhost:13133), because the kubelet probes the pod's address.
-    pub endpoint: HostPort,
+    /// `endpoint` and `transport`. Default 0.0.0.0:13133 (the Collector: localhost:13133), because the kubelet probes the pod's
+    /// address.
+    pub endpoint: Address,
     /// `path`. Default "/".
     pub path: String,
 }
@@ -148,7 +150,8 @@ impl Extensions {
 }
 
 fn read_health_check(mut section: Section<'_>) -> HealthCheck {
-    let endpoint = section.listen("endpoint").unwrap_or_else(|| HostPort::new("0.0.0.0", 13133));
+    let endpoint = listen::read_one(&mut section);
+    let endpoint = endpoint.unwrap_or_else(|| Address::Tcp(HostPort::new("0.0.0.0", 13133)));
     let path = section.text("path").unwrap_or("/").to_owned();
     if !path.starts_with('/') {
         section.error("path", format!("must begin with a slash, found {path:?}"));

@@ -18,7 +18,7 @@ use super::section::Section;
 use super::service::{self, Definitions, Pipeline};
 use super::source::{self, World};
 use super::telemetry::{self, Logs, Metrics};
-use super::{expand, exporters, extensions, processors, receivers};
+use super::{expand, exporters, extensions, memory, processors, receivers};
 
 /// Everything that the daemon is told. Plain values; names of hosts are not resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,18 +38,21 @@ pub struct Config {
     /// The smallest soft limit of all memory limiters in use, processors and middlewares, in bytes: above it requests are refused. A limiter
     /// bounds the process, not its pipeline, as in the Collector. `None` without a limiter: the daemon's own default.
     pub memory_limit_bytes: Option<usize>,
+    /// What the process may use, in bytes: the smallest limit of its control groups, else what the machine has. `None` if that is not
+    /// known.
+    pub memory_total_bytes: Option<u64>,
     /// `service.relayd.gather_pause`: how long wake-ups may gather, zero for never; `None` for the default.
     pub gather_pause: Option<Duration>,
 }
 
 impl Config {
-    /// What runs without any `--config`: receive on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), or both on
+    /// What runs without any `--config`: receive on localhost:4317 (gRPC) and localhost:4318 (HTTP), or both on
     /// `listen`, and print every trace. No health check and no metrics, so that the first try needs no other port.
     #[must_use]
     pub fn embedded_default(listen: Option<HostPort>) -> Self {
-        let listen = listen.map(Address::Tcp);
-        let grpc = listen.clone().map_or_else(|| GrpcServer::on("127.0.0.1"), GrpcServer::at);
-        let http = listen.map_or_else(|| HttpServer::on("127.0.0.1"), HttpServer::at);
+        let listen = listen.map(|listen| vec![Address::Tcp(listen)]);
+        let grpc = listen.clone().map_or_else(|| GrpcServer::on("localhost"), GrpcServer::at);
+        let http = listen.map_or_else(|| HttpServer::on("localhost"), HttpServer::at);
         Self {
             receivers: vec![Receiver { id: "otlp".to_owned(), grpc: Some(grpc), http: Some(http) }],
             pipelines: vec![Pipeline {
@@ -65,6 +68,7 @@ impl Config {
             metrics: None,
             logs: Logs::default(),
             memory_limit_bytes: None,
+            memory_total_bytes: None,
             gather_pause: None,
         }
     }
@@ -136,6 +140,7 @@ fn read_root(root: &Node, world: &dyn World, diag: &Diagnostics) -> Option<Confi
         metrics: telemetry.metrics,
         logs: telemetry.logs,
         memory_limit_bytes,
+        memory_total_bytes: memory::total_bytes(world),
         gather_pause,
     })
 }

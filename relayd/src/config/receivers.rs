@@ -4,9 +4,10 @@ mod grpc;
 mod http;
 
 use super::components::{Components, Kind, State, read_components};
-use super::endpoint::{self, Address, HostPort};
+use super::endpoint::{Address, HostPort};
 use super::error::Diagnostics;
 use super::extensions::Extensions;
+use super::listen;
 use super::node::Node;
 use super::processors::MemoryLimiter;
 use super::section::Section;
@@ -25,22 +26,36 @@ pub struct Receiver {
     pub http: Option<HttpServer>,
 }
 
+/// One place where a receiver listens, and what is spoken there: one protocol, or both, which are told apart by what a connection
+/// begins with. Their `tls` and `auth` are the same then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener<'a> {
+    /// Where.
+    pub address: &'a Address,
+    /// Whether OTLP over gRPC is.
+    pub grpc: bool,
+    /// Whether OTLP over HTTP is.
+    pub http: bool,
+}
+
 impl Receiver {
-    /// True if both protocols are on one address: one listener then tells them apart by what a connection begins with.
-    /// Their `tls` is the same.
-    #[must_use]
-    pub fn one_port(&self) -> bool {
-        match (&self.grpc, &self.http) {
-            (Some(grpc), Some(http)) => grpc.endpoint.clashes_with(&http.endpoint),
-            _ => false,
-        }
+    /// Where it listens: all endpoints of gRPC, then those that HTTP has for itself.
+    pub fn listeners(&self) -> impl Iterator<Item = Listener<'_>> {
+        let grpc = self.grpc.as_ref().map_or(&[][..], |grpc| &grpc.endpoints);
+        let http = self.http.as_ref().map_or(&[][..], |http| &http.endpoints);
+        // Port 0 is a port of its own for each.
+        let is_in =
+            |list: &[Address], address: &Address| list.iter().any(|other| other.clashes_with(address));
+        let of_grpc =
+            grpc.iter().map(move |address| Listener { address, grpc: true, http: is_in(http, address) });
+        let alone = http.iter().filter(move |address| !is_in(grpc, address));
+        of_grpc.chain(alone.map(|address| Listener { address, grpc: false, http: true }))
     }
 
-    /// The addresses that it listens on, with the name of the protocol: one or two.
-    pub fn listeners(&self) -> impl Iterator<Item = (&'static str, &Address)> {
-        let grpc = self.grpc.as_ref().map(|grpc| ("grpc", &grpc.endpoint));
-        let http = self.http.as_ref().filter(|_| !self.one_port()).map(|http| ("http", &http.endpoint));
-        grpc.into_iter().chain(http)
+    /// Whether both protocols are spoken on one port.
+    #[must_use]
+    pub fn shares_a_port(&self) -> bool {
+        self.listeners().any(|listener| listener.grpc && listener.http)
     }
 
     /// The memory limiters that its `middlewares` name.
@@ -75,60 +90,41 @@ fn read_otlp(id: &str, mut section: Section<'_>, extensions: &Extensions) -> Opt
         protocols.error("", "at least one protocol is needed; write grpc: {} or http: {}");
     }
     let receiver = Receiver { id: id.to_owned(), grpc, http };
-    if let (true, Some(grpc), Some(http)) = (receiver.one_port(), &receiver.grpc, &receiver.http)
-        && grpc.tls != http.tls
-    {
-        protocols.error(
-            "http",
-            "grpc has the same endpoint but another tls; make both the same, or use two ports",
-        );
-    }
-    // One port asks everybody for the same: none may be let in by the other protocol.
-    if let (true, Some(grpc), Some(http)) = (receiver.one_port(), &receiver.grpc, &receiver.http)
-        && grpc.auth != http.auth
-    {
-        protocols.error(
-            "http",
-            "grpc has the same endpoint but another auth; make both the same, or use two ports",
-        );
+    if let (true, Some(grpc), Some(http)) = (receiver.shares_a_port(), &receiver.grpc, &receiver.http) {
+        check_one_port(&protocols, grpc, http);
     }
     protocols.finish();
     Some(receiver)
 }
 
-/// `endpoint` and `transport` of a server (Collector, confignet.AddrConfig).
-fn read_endpoint(section: &mut Section<'_>, default_port: u16) -> Address {
-    let transport = section.text("transport");
-    let unix = match transport {
-        None | Some("" | "tcp") => false,
-        Some("unix") => true,
-        Some("tcp4" | "tcp6") => {
-            section.error("transport", "write tcp; the address says which family, as in 0.0.0.0 or [::]");
-            false
-        }
-        Some(other) => {
-            section.error("transport", format!("expected tcp or unix, found {other:?}"));
-            false
-        }
-    };
-    let default = Address::Tcp(HostPort::new("0.0.0.0", default_port));
-    let Some(text) = section.text("endpoint") else {
-        if unix {
-            section.error("endpoint", "transport: unix needs a path, as in /run/relay.sock");
-        }
-        return default;
-    };
-    match endpoint::parse_listen_any(text, unix) {
-        Ok(Address::Unix(_) | Address::Abstract(_)) if transport == Some("tcp") => {
-            section.error("transport", "the endpoint is a unix socket; write unix");
-            default
-        }
-        Ok(address) => address,
-        Err(what) => {
-            section.error("endpoint", what);
-            default
+/// One port asks everybody for the same: none may be let in by the other protocol.
+fn check_one_port(protocols: &Section<'_>, grpc: &GrpcServer, http: &HttpServer) {
+    if grpc.tls != http.tls {
+        let what = "grpc has the same endpoint but another tls; make both the same, or use two ports";
+        protocols.error("http", what);
+    }
+    if grpc.auth != http.auth {
+        let what = "grpc has the same endpoint but another auth; make both the same, or use two ports";
+        protocols.error("http", what);
+    }
+    for address in &http.endpoints {
+        let overlaps = grpc.endpoints.iter().find(|other| *other != address && other.clashes_with(address));
+        if let Some(other) = overlaps {
+            let what = format!(
+                "{address} overlaps grpc's endpoint {other}; write the same for both, or use two ports"
+            );
+            protocols.error("http", what);
         }
     }
+}
+
+/// Where a protocol listens; not empty.
+fn read_endpoints(section: &mut Section<'_>, default_port: u16) -> Vec<Address> {
+    let addresses = listen::read_all(section);
+    if addresses.is_empty() {
+        return vec![Address::Tcp(HostPort::new("0.0.0.0", default_port))];
+    }
+    addresses
 }
 
 /// Bytes that memory can hold: a size that is larger says "no limit" (`max_recv_msg_size_mib: 999999999`).

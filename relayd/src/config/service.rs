@@ -9,7 +9,7 @@ use super::error::Diagnostics;
 use super::exporters::{Exporter, ExporterKind, Verbosity};
 use super::node::Entry;
 use super::processors::{Batch, MemoryLimiter, Processor};
-use super::receivers::Receiver;
+use super::receivers::{Listener, Receiver};
 use super::section::{Section, nearest};
 
 /// One pipeline of one signal.
@@ -200,16 +200,17 @@ impl Definitions {
         (receivers, exporters)
     }
 
-    /// Two receivers on one address: the second could not listen.
+    /// Two receivers on one address: it would be left to chance which one a sender meets.
     pub(super) fn check_addresses(&self, diag: &Diagnostics) {
         let mut seen: Vec<(&str, &Address)> = Vec::new();
         for component in self.receivers.all.iter().filter(|component| component.used) {
             let State::Ready(receiver) = &component.state else { continue };
-            for (protocol, address) in receiver.listeners() {
+            for Listener { address, grpc, .. } in receiver.listeners() {
                 let clash =
                     seen.iter().find(|(id, other)| *id != component.id && other.clashes_with(address));
                 if let Some((first, _)) = clash {
                     let section = Kind::Receiver.section();
+                    let protocol = if grpc { "grpc" } else { "http" };
                     let path = format!("{section}.{}.protocols.{protocol}.endpoint", component.id);
                     diag.error(
                         &component.origin,

@@ -4,9 +4,11 @@ use relay_core::config::{CorsConfig, HttpConfig, ReceiverConfig};
 use relay_core::limits as core_limits;
 
 use super::{auth, pairs, tls, upstream_name};
-use crate::config::{Address, Config, Cors, GrpcServer, HttpServer, Receiver, ServerAuth, TlsServer};
+use crate::config::{Config, Cors, GrpcServer, HttpServer, Listener, Receiver};
+use crate::listen;
 
-/// What relay-core listens on, in the order of the configuration; of each receiver gRPC first.
+/// What relay-core listens on, in the order of the configuration; of each receiver gRPC first. One for each socket: those of one
+/// receiver have its name and settings.
 ///
 /// # Errors
 /// A line for each address that cannot be resolved.
@@ -14,9 +16,9 @@ pub(super) fn make(config: &Config, notices: &mut Vec<String>) -> Result<Vec<Rec
     let (mut made, mut errors) = (Vec::new(), Vec::new());
     for (index, receiver) in config.receivers.iter().enumerate() {
         notices.extend(without_effect(receiver));
-        for listener in listeners(config, index, receiver) {
-            match listener {
-                Ok(listener) => made.push(listener),
+        for listener in receiver.listeners() {
+            match sockets(config, index, receiver, listener) {
+                Ok(sockets) => made.extend(sockets),
                 Err(error) => errors.push(error),
             }
         }
@@ -24,42 +26,44 @@ pub(super) fn make(config: &Config, notices: &mut Vec<String>) -> Result<Vec<Rec
     if errors.is_empty() { Ok(made) } else { Err(errors) }
 }
 
-/// The listeners of one receiver: one for each protocol, or one for both.
-fn listeners(config: &Config, index: usize, receiver: &Receiver) -> Vec<Result<ReceiverConfig, String>> {
-    let bare = |address: &Address, tls, auth| listener(config, index, &receiver.id, (address, tls, auth));
-    let mut made = Vec::new();
-    if let Some(grpc) = &receiver.grpc {
-        let listener = bare(&grpc.endpoint, grpc.tls.as_ref(), grpc.auth.as_ref());
-        let both = receiver.http.as_ref().filter(|_| receiver.one_port());
-        made.push(
-            listener
-                .map(|listener| ReceiverConfig { http: both.map(http_config), ..with_grpc(listener, grpc) }),
-        );
-    }
-    if let Some(http) = receiver.http.as_ref().filter(|_| !receiver.one_port()) {
-        let listener = bare(&http.endpoint, http.tls.as_ref(), http.auth.as_ref());
-        made.push(listener.map(|listener| ReceiverConfig {
-            grpc: false,
-            http: Some(http_config(http)),
-            message_bytes_max: http.max_request_body_bytes,
-            ..listener
-        }));
-    }
-    made
-}
-
-/// A receiver feeds all pipelines that name it.
-fn listener(
+/// The sockets of one endpoint: `localhost` has one for each family. A receiver feeds all pipelines that name it.
+fn sockets(
     config: &Config,
     index: usize,
-    id: &str,
-    (address, tls, auth): (&Address, Option<&TlsServer>, Option<&ServerAuth>),
-) -> Result<ReceiverConfig, String> {
-    let listen = tls::listen_address(address).map_err(|error| format!("receiver {id} {error}"))?;
+    receiver: &Receiver,
+    listener: Listener<'_>,
+) -> Result<Vec<ReceiverConfig>, String> {
+    let addresses =
+        listen::addresses(listener.address).map_err(|error| format!("receiver {} {error}", receiver.id))?;
     let feeds = pairs(config).filter(|(pipeline, _)| pipeline.receivers.contains(&index));
-    let upstreams = feeds.map(|(pipeline, exporter)| upstream_name(config, pipeline, exporter)).collect();
+    let upstreams: Vec<String> =
+        feeds.map(|(pipeline, exporter)| upstream_name(config, pipeline, exporter)).collect();
+    let grpc = receiver.grpc.as_ref().filter(|_| listener.grpc);
+    let http = receiver.http.as_ref().filter(|_| listener.http);
+    let tls = grpc.map_or_else(|| http.and_then(|http| http.tls.as_ref()), |grpc| grpc.tls.as_ref());
+    let auth = grpc.map_or_else(|| http.and_then(|http| http.auth.as_ref()), |grpc| grpc.auth.as_ref());
     let (tls, auth) = (tls.map(tls::server), auth.map(auth::server_auth));
-    Ok(ReceiverConfig { upstreams, tls, auth, ..ReceiverConfig::new(id.to_owned(), listen) })
+    Ok(addresses
+        .into_iter()
+        .map(|address| {
+            let bare = ReceiverConfig {
+                upstreams: upstreams.clone(),
+                tls: tls.clone(),
+                auth: auth.clone(),
+                grpc: grpc.is_some(),
+                http: http.map(http_config),
+                ..ReceiverConfig::new(receiver.id.clone(), address)
+            };
+            match (grpc, http) {
+                // One port has one limit on requests.
+                (Some(grpc), _) => with_grpc(bare, grpc),
+                (None, Some(http)) => {
+                    ReceiverConfig { message_bytes_max: http.max_request_body_bytes, ..bare }
+                }
+                (None, None) => bare,
+            }
+        })
+        .collect())
 }
 
 fn with_grpc(listener: ReceiverConfig, grpc: &GrpcServer) -> ReceiverConfig {
@@ -131,7 +135,7 @@ fn without_effect(receiver: &Receiver) -> Vec<String> {
             ));
         }
     }
-    if let (true, Some(grpc), Some(http)) = (receiver.one_port(), &receiver.grpc, &receiver.http)
+    if let (true, Some(grpc), Some(http)) = (receiver.shares_a_port(), &receiver.grpc, &receiver.http)
         && grpc.max_recv_msg_bytes != http.max_request_body_bytes
     {
         notices.push(format!(

@@ -52,7 +52,7 @@ fn defaults() {
     let grpc = grpc(&plan);
     assert_eq!((grpc.endpoint.authority().as_str(), grpc.timeout), ("up:4317", Duration::from_secs(5)));
     assert_eq!((grpc.compression, grpc.retry), (Compression::GZIP, RetryPolicy::default()));
-    assert_eq!(plan.held_bytes_max, None);
+    assert_eq!(plan.bound.bytes, core_limits::HELD_BYTES_MAX);
     assert_eq!(plan.receivers[0].listen.tcp().unwrap().port(), 4317);
     assert_eq!(plan.receivers[0].upstreams, ["otlp"]);
     assert!(plan.notices.is_empty(), "{:?}", plan.notices);

@@ -1,28 +1,10 @@
-//! From the configuration's `tls` and addresses to relay-core's. Must never open a file.
+//! From the configuration's `tls` and upstreams' addresses to relay-core's. Must never open a file.
 
-use relay_core::config::{
-    ListenAddress, PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersion,
-};
+use relay_core::config::{PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersion};
 use relay_core::limits::TLS_RELOAD_INTERVAL;
 use relay_core::upstream::Endpoint;
 
 use crate::config::{self, Address, Identity, Pem, TlsClient, TlsServer};
-use crate::listen;
-
-/// What a listener binds.
-///
-/// # Errors
-/// A name without an address.
-pub(super) fn listen_address(address: &Address) -> Result<ListenAddress, String> {
-    match address {
-        Address::Tcp(endpoint) => listen::resolve(endpoint)
-            .map(ListenAddress::from)
-            .map_err(|error| format!("cannot listen on {endpoint}: {error}")),
-        Address::Upstream(endpoint) => Err(format!("cannot listen on {endpoint}: it is an upstream's form")),
-        Address::Unix(path) => Ok(ListenAddress::Unix(path.clone())),
-        Address::Abstract(name) => Ok(ListenAddress::Abstract(name.clone().into_bytes())),
-    }
-}
 
 /// Where an exporter connects to.
 pub(super) fn endpoint(address: &Address) -> Endpoint {

@@ -98,6 +98,13 @@ impl Relayd {
         Self::start(&[&["--config", config.as_str()], args].concat())
     }
 
+    /// Starts with a configuration given as text and variables of the environment.
+    pub(crate) fn with_variables(yaml: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relayd"));
+        command.arg(format!("--config=yaml:{yaml}")).envs(variables.iter().copied()).stdin(Stdio::null());
+        Self::spawn(command)
+    }
+
     /// The address that a line of the log says that `what` is listening on.
     pub(crate) fn address_of(&self, what: &str) -> String {
         let line = self.stderr.wait_for(&format!("{what} listening on "));

@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test may fail it")]
 
 mod activation;
+mod awaited;
 mod daemon;
+mod health;
+mod listening;
 mod overload;
 mod reload;
+mod replaced;
 mod restart;
 
 use std::process::Command;

@@ -6,7 +6,8 @@ use crate::daemon::{Dir, Load, PATIENCE, Relayd, http, now};
 use crate::{closed_port, config, send_spans};
 
 /// Scenario: 20 times under load a successor starts on the same ports, then the old one gets SIGTERM. Guarantee: every request is
-/// answered OK, everything is delivered once, every process exits with 0, and every successor says that the ports are shared.
+/// answered OK, everything is delivered once, every process exits with 0, and every successor says that the ports are shared; the
+/// port of metrics is one process' at a time, and taken when it is free.
 #[test]
 fn twenty_restarts_under_load_lose_nothing() {
     let collector = Collector::start(Script::ok());
@@ -25,8 +26,10 @@ fn twenty_restarts_under_load_lose_nothing() {
         let successor = Relayd::with_config(&yaml, &[]);
         successor.stderr.wait_for(&format!("receiver otlp: another process listens on {receiver} already"));
         successor.stderr.wait_for(&format!("another process listens on {health} already"));
-        successor.address_of("metrics");
+        successor.stderr.wait_for(&format!("metrics: another process listens on {metrics}"));
         accepted += end(running);
+        successor.address_of("metrics");
+        assert_eq!(http(&metrics, "GET", "/metrics").0, "HTTP/1.1 200 OK");
         running = successor;
     }
     assert_eq!(http(&health, "GET", "/").0, "HTTP/1.1 200 OK");
@@ -67,6 +70,15 @@ fn a_unix_socket_is_taken_over() {
     std::os::unix::net::UnixStream::connect(&path).unwrap();
     assert_eq!(end(second), 0);
     assert!(!path.exists());
+}
+
+/// Guarantee: the program asks libc for no name (`getaddrinfo`): in a static binary that fails, or loads the host's libraries.
+#[test]
+fn libc_is_asked_for_no_name() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_relayd")).unwrap();
+    let names = |symbol: &[u8]| program.windows(symbol.len()).any(|found| found == symbol);
+    assert!(names(b"getsockname"), "what it does ask for has its name in there");
+    assert!(!names(b"getaddrinfo") && !names(b"gethostbyname"));
 }
 
 /// Scenario: no name server knows the upstream. Guarantee: relayd receives all the same, at once.

@@ -76,6 +76,7 @@ Features (--has), each with the configuration that it stands for:
 
 The suite sends up to some 300 MiB to the system and runs for at most 4 minutes.";
 
+#[expect(clippy::disallowed_methods, reason = "a tool, never a static binary")]
 fn resolve(text: &str) -> Result<SocketAddr, String> {
     let mut found = text.to_socket_addrs().map_err(|error| error.to_string())?;
     found.next().ok_or_else(|| "no address".to_owned())

@@ -1,6 +1,6 @@
 //! The addresses of one endpoint, as those see them who connect. Must never wait for a lookup.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
@@ -93,15 +93,23 @@ pub(super) fn target(endpoint: &Endpoint) -> Target {
     }
 }
 
-/// An address that is written out.
-fn literal(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+/// An address that is written out; nothing if it names an interface that is not there.
+pub(super) fn literal(host: &str, port: u16) -> Option<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse() {
         return Some(vec![SocketAddr::new(ip, port)]);
     }
-    // An address with a zone (RFC 4007 section 11): the operating system knows its number without asking anybody.
-    let (address, _) = host.split_once('%').filter(|(address, _)| address.contains(':'))?;
-    address.parse::<std::net::Ipv6Addr>().ok()?;
-    Some((host, port).to_socket_addrs().map(Iterator::collect).unwrap_or_default())
+    let (address, zone) = host.split_once('%')?;
+    let address: Ipv6Addr = address.parse().ok()?;
+    let addresses = interface(zone).map(|number| SocketAddrV6::new(address, port, 0, number).into());
+    Some(addresses.into_iter().collect())
+}
+
+/// The number of the interface that a zone (RFC 4007 section 11) says, by its number or its name (netdevice(7)).
+fn interface(zone: &str) -> Option<u32> {
+    zone.parse().ok().or_else(|| {
+        let any = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None).ok()?;
+        rustix::net::netdevice::name_to_index(&any, zone).ok()
+    })
 }
 
 /// In the one order that all relays have them in, each once; the first ones if there are too many.

@@ -2,10 +2,12 @@
 //! no failure of a sender ever holds DNS up.
 
 mod membership;
+mod once;
 mod system;
 mod watch;
 
 pub(crate) use membership::Membership;
+pub use once::lookup;
 pub(crate) use system::SystemResolver;
 pub(crate) use watch::{Pace, Resolver};
 

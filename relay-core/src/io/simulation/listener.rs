@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use super::here::here;
 use super::network::Network;
 use super::stream::TcpStream;
+use crate::io::listening::Purpose;
 
 /// Connections that are complete and wait to be accepted.
 pub(super) type Queue = Arc<Mutex<Waiting>>;
@@ -126,7 +127,7 @@ pub(super) fn lock(queue: &Queue) -> MutexGuard<'_, Waiting> {
 }
 
 /// As the real one: address reuse is what this network does anyway.
-pub(crate) fn bind_tcp(address: SocketAddr, _: bool) -> io::Result<TcpListener> {
+pub(in crate::io) fn bind_tcp(address: SocketAddr, _: Purpose) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 

@@ -11,6 +11,7 @@ mod pem;
 mod reason;
 mod reload;
 mod server;
+mod system;
 mod verify;
 
 use std::sync::Arc;

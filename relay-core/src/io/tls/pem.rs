@@ -7,6 +7,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::system;
 use crate::config::{PemSource, TlsIdentity};
 use crate::limits::TLS_PEM_BYTES_MAX;
 
@@ -29,8 +30,6 @@ pub(crate) enum TlsError {
     Identity { certificate: String, key: String, error: rustls::Error },
     #[error("no certificate of {0} can be used as a CA")]
     NoCa(String),
-    #[error("the system has no root certificates{0}; name a CA file")]
-    NoSystemRoots(String),
     #[error("{0:?} is no name or address that a certificate could have")]
     ServerName(String),
     #[error("the oldest TLS version allowed is newer than the newest")]
@@ -92,7 +91,7 @@ pub(super) fn identity(
     Ok((chain, key))
 }
 
-/// Certificates to trust: those of `source`, or of the system, or of both.
+/// Certificates to trust: those of `source`, or of the [`system`], or of both.
 pub(super) fn roots(source: Option<&PemSource>, with_system: bool) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(source) = source {
@@ -103,12 +102,7 @@ pub(super) fn roots(source: Option<&PemSource>, with_system: bool) -> Result<Roo
         }
     }
     if with_system || source.is_none() {
-        let system = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(system.certs);
-        if added == 0 {
-            let why = system.errors.first().map(|error| format!(" ({error})"));
-            return Err(TlsError::NoSystemRoots(why.unwrap_or_default()));
-        }
+        system::add_to(&mut roots);
     }
     Ok(roots)
 }

@@ -12,9 +12,9 @@ use crate::config::tls::{self, TlsServer};
 /// A gRPC server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrpcServer {
-    /// `endpoint` and `transport`: where to listen. Default 0.0.0.0:4317 (the Collector: localhost:4317), because the
-    /// senders of a node come from other network namespaces too. The name is resolved by who listens.
-    pub endpoint: Address,
+    /// `endpoint` and `transport`: where to listen, not empty. Default 0.0.0.0:4317 (the Collector: localhost:4317), because the
+    /// senders of a node come from other network namespaces too. Names are resolved by who listens. A list is relayd's own.
+    pub endpoints: Vec<Address>,
     /// `tls`. Default none: plaintext.
     pub tls: Option<TlsServer>,
     /// `auth`. Default none: everybody may send.
@@ -67,14 +67,14 @@ impl GrpcServer {
     /// All defaults, listening on `host`.
     #[must_use]
     pub fn on(host: &str) -> Self {
-        Self::at(Address::Tcp(HostPort::new(host, Self::PORT)))
+        Self::at(vec![Address::Tcp(HostPort::new(host, Self::PORT))])
     }
 
-    /// All defaults, listening at `endpoint`.
+    /// All defaults, listening at `endpoints`.
     #[must_use]
-    pub fn at(endpoint: Address) -> Self {
+    pub fn at(endpoints: Vec<Address>) -> Self {
         Self {
-            endpoint,
+            endpoints,
             tls: None,
             auth: None,
             max_recv_msg_bytes: message_bytes(Self::RECV_MSG_MIB),
@@ -90,7 +90,7 @@ impl GrpcServer {
 
 /// Reads the protocol.
 pub(super) fn read(mut grpc: Section<'_>, extensions: &Extensions) -> GrpcServer {
-    let mut server = GrpcServer::at(super::read_endpoint(&mut grpc, GrpcServer::PORT));
+    let mut server = GrpcServer::at(super::read_endpoints(&mut grpc, GrpcServer::PORT));
     if let Some(mib) = grpc.whole("max_recv_msg_size_mib").filter(|mib| *mib > 0) {
         server.max_recv_msg_bytes = message_bytes(mib);
     }

@@ -17,8 +17,9 @@ use crate::config::tls::{self, TlsServer};
 /// An OTLP/HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpServer {
-    /// `endpoint` and `transport`: where to listen. Default 0.0.0.0:4318 (the Collector: localhost:4318).
-    pub endpoint: Address,
+    /// `endpoint` and `transport`: where to listen, not empty. Default 0.0.0.0:4318 (the Collector: localhost:4318). A list is
+    /// relayd's own.
+    pub endpoints: Vec<Address>,
     /// `tls`. Default none: plaintext.
     pub tls: Option<TlsServer>,
     /// `auth`. Default none: everybody may send.
@@ -116,14 +117,14 @@ impl HttpServer {
     /// All defaults, listening on `host`.
     #[must_use]
     pub fn on(host: &str) -> Self {
-        Self::at(Address::Tcp(HostPort::new(host, Self::PORT)))
+        Self::at(vec![Address::Tcp(HostPort::new(host, Self::PORT))])
     }
 
-    /// All defaults, listening at `endpoint`.
+    /// All defaults, listening at `endpoints`.
     #[must_use]
-    pub fn at(endpoint: Address) -> Self {
+    pub fn at(endpoints: Vec<Address>) -> Self {
         Self {
-            endpoint,
+            endpoints,
             tls: None,
             auth: None,
             traces_url_path: Signal::Traces.http_path().to_owned(),
@@ -157,7 +158,7 @@ impl HttpServer {
 
 /// Reads the protocol.
 pub(super) fn read(mut http: Section<'_>, extensions: &Extensions) -> HttpServer {
-    let mut server = HttpServer::at(super::read_endpoint(&mut http, HttpServer::PORT));
+    let mut server = HttpServer::at(super::read_endpoints(&mut http, HttpServer::PORT));
     read_paths(&mut http, &mut server);
     if let Some(bytes) = http.whole("max_request_body_size").filter(|bytes| *bytes > 0) {
         server.max_request_body_bytes = super::saturate(bytes);

@@ -40,7 +40,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(notices, [] as [&str; 0]);
     assert_eq!((config.receivers[0].id.as_str(), &config.receivers[0].http), ("otlp", &None));
     let receiver = grpc_of(&config);
-    assert_eq!(receiver.endpoint, tcp("0.0.0.0", 4317));
+    assert_eq!(receiver.endpoints[0], tcp("0.0.0.0", 4317));
     assert_eq!(receiver.max_recv_msg_bytes, 64 * MIB);
     assert_eq!(receiver.max_concurrent_streams, 256);
     assert_eq!((receiver.max_connection_age, receiver.keepalive), (None, None));
@@ -90,7 +90,7 @@ service:
 ";
     let (config, notices) = Fake::default().file("agent.yaml", text).load().unwrap();
     assert_eq!(lines(&notices), [] as [&str; 0]);
-    assert_eq!(grpc_of(&config).endpoint.to_string(), "0.0.0.0:4317");
+    assert_eq!(grpc_of(&config).endpoints[0].to_string(), "0.0.0.0:4317");
     let batch = config.pipelines[0].batch.clone().unwrap();
     assert_eq!((batch.send_batch_size, batch.timeout), (8192, Duration::from_millis(200)));
     assert_eq!(batch.send_batch_max_size, None);
@@ -104,8 +104,8 @@ fn receiver_keys() {
         include_metadata: false, keepalive: {server_parameters: {max_connection_age: 5m, max_connection_age_grace: 10s}}}";
     let (config, _) = load(&Parts { grpc, ..Parts::default() });
     let grpc = grpc_of(&config);
-    assert_eq!(grpc.endpoint, tcp("::1", 14317));
-    assert_eq!(grpc.endpoint.to_string(), "[::1]:14317");
+    assert_eq!(grpc.endpoints[0], tcp("::1", 14317));
+    assert_eq!(grpc.endpoints[0].to_string(), "[::1]:14317");
     assert_eq!((grpc.max_recv_msg_bytes, grpc.max_concurrent_streams), (8 * MIB, 7));
     assert_eq!(grpc.max_connection_age, Some(Duration::from_secs(300)));
     assert_eq!(grpc.max_connection_age_grace, Some(Duration::from_secs(10)));
@@ -378,14 +378,36 @@ service: {pipelines: {traces: {receivers: [otlp], processors: [batch], exporters
     assert_eq!(lines(&notices), [format!("agent.yaml:5: service.pipelines.traces: {what}")]);
 }
 
+/// The downward API's address of a node, which may be an IPv6 one without brackets.
+#[test]
+fn metrics_on_the_address_of_a_node() {
+    let text = "
+receivers: {otlp: {protocols: {grpc: {endpoint: localhost:4317}}}}
+exporters: {debug: }
+extensions: {health_check: {endpoint: /run/relayd/health.sock, transport: unix}}
+service:
+  extensions: [health_check]
+  pipelines: {traces: {receivers: [otlp], exporters: [debug]}}
+  telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: '${env:HOST_IP}', port: 8888}}}}]}}
+";
+    for (ip, endpoint) in
+        [("10.0.0.7", "10.0.0.7:8888"), ("fd00::7", "[fd00::7]:8888"), ("::1", "[::1]:8888")]
+    {
+        let (config, _) = Fake::default().file("agent.yaml", text).var("HOST_IP", ip).load().unwrap();
+        assert_eq!(config.metrics.unwrap().endpoint.to_string(), endpoint);
+        let health = config.health_check.unwrap();
+        assert_eq!(health.endpoint.to_string(), "unix:/run/relayd/health.sock");
+    }
+}
+
 #[test]
 fn the_embedded_default_listens_on_loopback() {
     let config = Config::embedded_default(None);
     let http = config.receivers[0].http.as_ref().unwrap();
-    assert_eq!(grpc_of(&config).endpoint.to_string(), "127.0.0.1:4317");
+    assert_eq!(grpc_of(&config).endpoints[0].to_string(), "localhost:4317");
     assert_eq!(
-        (http.endpoint.to_string().as_str(), config.receivers[0].one_port()),
-        ("127.0.0.1:4318", false)
+        (http.endpoints[0].to_string().as_str(), config.receivers[0].shares_a_port()),
+        ("localhost:4318", false)
     );
     assert_eq!(config.exporters[0].kind, ExporterKind::Printer);
     assert_eq!((config.health_check, config.metrics), (None, None));
@@ -394,6 +416,6 @@ fn the_embedded_default_listens_on_loopback() {
         (&[0][..], &[0][..])
     );
     let config = Config::embedded_default(Some(HostPort::new("127.0.0.1", 5317)));
-    assert!(config.receivers[0].one_port());
-    assert_eq!(grpc_of(&config).endpoint.to_string(), "127.0.0.1:5317");
+    assert!(config.receivers[0].shares_a_port());
+    assert_eq!(grpc_of(&config).endpoints[0].to_string(), "127.0.0.1:5317");
 }

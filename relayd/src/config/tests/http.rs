@@ -38,7 +38,7 @@ fn exporter(keys: &str) -> (OtlpHttpExporter, Vec<String>) {
 fn null_enables_the_protocol_with_its_defaults() {
     let (server, notices) = server("");
     assert_eq!(notices, [] as [&str; 0]);
-    assert_eq!(server.endpoint.to_string(), "0.0.0.0:4318");
+    assert_eq!(server.endpoints[0].to_string(), "0.0.0.0:4318");
     let paths = Signal::ALL.map(|signal| server.url_path(signal).to_owned());
     assert_eq!(paths, ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"]);
     assert_eq!(server.max_request_body_bytes, 64 << 20);
@@ -56,7 +56,7 @@ fn receiver_keys() {
         write_timeout: 3s, keepalive: {idle_timeout: 4s},
         cors: {allowed_origins: ['https://*.example.com', '*'], allowed_headers: 'a,*', exposed_headers: [b], max_age: 7200}}",
     );
-    assert_eq!(server.endpoint.to_string(), "localhost:0");
+    assert_eq!(server.endpoints[0].to_string(), "localhost:0");
     let paths = Signal::ALL.map(|signal| server.url_path(signal).to_owned());
     assert_eq!(paths, ["/otlp/t", "/m", "/l", "/p"]);
     assert_eq!(server.max_request_body_bytes, 999_999_999_999);
@@ -101,12 +101,13 @@ fn keep_alives_in_both_forms() {
 /// Both protocols on one endpoint is one port, without a clash; the port that the system chooses is never the same.
 #[test]
 fn one_port_for_both() {
-    let of = |protocols: &str| load(protocols, "{endpoint: 'http://gw'}").0.receivers[0].one_port();
+    let of = |protocols: &str| load(protocols, "{endpoint: 'http://gw'}").0.receivers[0].shares_a_port();
     assert!(of("{grpc: {endpoint: ':4317'}, http: {endpoint: ':4317'}}"));
     assert!(of("{grpc: {endpoint: /run/x, transport: unix}, http: {endpoint: 'unix:///run/x'}}"));
     assert!(!of("{grpc: , http: }"));
     assert!(!of("{grpc: {endpoint: 'a:0'}, http: {endpoint: 'a:0'}}"));
     assert!(!of("{http: }"));
+    assert!(of("{grpc: {endpoint: ['a:1', 'a:2']}, http: {endpoint: ['a:2', 'a:3']}}"));
 }
 
 #[test]

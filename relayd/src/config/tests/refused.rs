@@ -59,8 +59,8 @@ fn receivers() {
         ("{endpoint: 4317}", "endpoint", "expected a text, found a number; put it in quotes"),
         (
             "{endpoint: 'unix:///run/x.sock', transport: tcp}",
-            "transport",
-            "the endpoint is a unix socket; write unix",
+            "endpoint",
+            "it is a unix socket, but transport says tcp; write transport: unix",
         ),
         ("{transport: unix}", "endpoint", "transport: unix needs a path, as in /run/relay.sock"),
         ("{transport: udp}", "transport", "expected tcp or unix, found \"udp\""),
@@ -506,6 +506,51 @@ service: {pipelines: {traces: {receivers: [otlp, otlp/2], exporters: [debug]}}}
     assert_eq!(
         errors_of_text(text),
         ["agent.yaml:3: receivers.otlp/2.protocols.grpc.endpoint: 0.0.0.0:4317 is already taken by \"otlp\""]
+    );
+}
+
+/// Scenario: endpoints that overlap: in a list, between the protocols of a receiver, between receivers. Guarantee: each is named,
+/// at the line of its item where it has one.
+#[test]
+fn endpoints_that_overlap() {
+    let text = "\
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        endpoint:
+          - localhost:4317
+          - 127.0.0.1:4317
+          - tcp://x
+          - 7
+          - ':4319'
+          - 10.0.0.1:4319
+          - unix:///run/x.sock
+          - unix:/run/x.sock
+      http: {endpoint: '[::1]:4317'}
+  otlp/2: {protocols: {grpc: {endpoint: '0.0.0.0:4319'}, http: {endpoint: []}}}
+exporters: {debug: }
+service: {pipelines: {traces: {receivers: [otlp, otlp/2], exporters: [debug]}}}
+";
+    let key = "receivers.otlp.protocols.grpc.endpoint";
+    let listened = |at: &str, by: &str| format!("{at} is listened on by {by} already; remove one of both");
+    assert_eq!(
+        errors_of_text(text),
+        [
+            format!("agent.yaml:7: {key}: {}", listened("127.0.0.1:4317", "localhost:4317")),
+            format!("agent.yaml:8: {key}: a listener has no scheme; write host:port without \"tcp://\""),
+            format!("agent.yaml:9: {key}: expected host:port, found a number"),
+            format!("agent.yaml:11: {key}: {}", listened("10.0.0.1:4319", ":4319")),
+            format!("agent.yaml:13: {key}: {}", listened("unix:/run/x.sock", "unix:/run/x.sock")),
+            "agent.yaml:14: receivers.otlp.protocols.http: [::1]:4317 overlaps grpc's endpoint localhost:4317; \
+             write the same for both, or use two ports"
+                .to_owned(),
+            "agent.yaml:15: receivers.otlp/2.protocols.http.endpoint: a list of endpoints has one at least; \
+             remove it for the default"
+                .to_owned(),
+            "agent.yaml:15: receivers.otlp/2.protocols.grpc.endpoint: 0.0.0.0:4319 is already taken by \"otlp\""
+                .to_owned(),
+        ]
     );
 }
 

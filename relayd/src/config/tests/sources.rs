@@ -190,7 +190,7 @@ fn uris() {
     }
     let (config, _) =
         load(&["agent.yaml", "yaml:receivers::otlp::protocols::grpc::endpoint: 0.0.0.0:14317"]).unwrap();
-    assert_eq!(config.receivers[0].grpc.as_ref().unwrap().endpoint.to_string(), "0.0.0.0:14317");
+    assert_eq!(config.receivers[0].grpc.as_ref().unwrap().endpoints[0].to_string(), "0.0.0.0:14317");
     assert_eq!(
         errors(load(&["gone.yaml"])),
         ["gone.yaml: cannot read the configuration file: entity not found"]
@@ -306,7 +306,7 @@ fn a_whole_reference_fits_numbers_and_texts() {
     let world = world.var("STREAMS", "9").var("HOST", "10.0.0.5").var("INSECURE", "true").var("ID", "0123");
     let (config, _) = world.load().unwrap();
     assert_eq!(config.receivers[0].grpc.as_ref().unwrap().max_concurrent_streams, 9);
-    assert_eq!(config.receivers[0].grpc.as_ref().unwrap().endpoint.to_string(), "10.0.0.5:4317");
+    assert_eq!(config.receivers[0].grpc.as_ref().unwrap().endpoints[0].to_string(), "10.0.0.5:4317");
     let super::super::ExporterKind::Otlp(otlp) = &config.exporters[0].kind else { panic!() };
     assert_eq!(otlp.headers[0].1.reveal(), "0123");
 }

@@ -182,7 +182,7 @@ fn keys_are_never_shown() {
 fn sockets_of_receivers() {
     let endpoint = |grpc: &str| {
         let (config, _) = Parts { grpc, ..Parts::default() }.load().unwrap();
-        config.receivers[0].grpc.clone().unwrap().endpoint
+        config.receivers[0].grpc.clone().unwrap().endpoints[0].clone()
     };
     assert_eq!(endpoint("{endpoint: /run/x, transport: unix}"), Address::Unix(PathBuf::from("/run/x")));
     assert_eq!(endpoint("{endpoint: 'unix:///run/x'}"), Address::Unix(PathBuf::from("/run/x")));

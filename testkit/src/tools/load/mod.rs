@@ -107,6 +107,7 @@ pub fn run(args: &Args) -> io::Result<(Value, bool)> {
 }
 
 /// All addresses of `host:port`, IPv4 first: that is what receivers on a node listen on.
+#[expect(clippy::disallowed_methods, reason = "a tool, never a static binary")]
 fn addresses(authority: &str) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<_> = authority.to_socket_addrs()?.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);

@@ -1,0 +1,1 @@
+"""What deploy/ promises, one module per part of it; main.py says in which order they run."""
