@@ -15,7 +15,7 @@ from process import Failed
 
 HTTP_SECONDS = 20
 # More traces than any scenario makes, so that a search is never cut; Jaeger wants it below the size of its store.
-SEARCH_DEPTH = 15_000
+SEARCH_DEPTH = 8_000
 
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
 

@@ -1,6 +1,6 @@
 """Runs the end-to-end scenarios of deploy/ and prints the table.
 
-usage: main.py --programs JSON --out DIR [--full] [--only WORD] [--last-run FILE] [--skipped TEXT]
+usage: main.py --programs JSON --out DIR [--full] [--only WORD] [--image FILE] [--last-run FILE]
 
 Must never end with 0 when a scenario has failed, nor call a scenario run that was left out.
 """
@@ -13,6 +13,10 @@ import shutil
 import sys
 import time
 import traceback
+
+# The e2e runs' own modules and the server stage's; tools/python has no other path.
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path += [os.path.join(HERE, "..", "server"), os.path.join(HERE, "..", "..", "..", "e2e")]
 
 import process
 from last_run import page
@@ -42,14 +46,15 @@ class Run:
     stage: Stage
     node: Node
     full: bool
+    image: str | None
 
 
-def run(name, scenario, out, programs, node, full):
+def run(name, scenario, out, programs, node, arguments):
     """One scenario in a stage of its own: its row and its seconds."""
     stage = Stage(name, out, programs)
     started = time.monotonic()
     try:
-        row = scenario(Run(stage, node, full))
+        row = scenario(Run(stage, node, arguments.full, arguments.image))
         row.scenario = name
     except Exception as failure:  # whatever breaks, the other scenarios still run and the table says so
         words = str(failure) if isinstance(failure, Failed) else traceback.format_exc()
@@ -68,6 +73,7 @@ def main():
     parser.add_argument("--out", required=True, help="folder for logs and dumps; emptied first")
     parser.add_argument("--full", action="store_true", help="the long forms of all scenarios")
     parser.add_argument("--only", action="append", help="run the scenarios whose name has this word in it")
+    parser.add_argument("--image", help="archive of deploy/container's image, to run as a pod of containerd")
     parser.add_argument("--last-run", help="page to write after a full run of all scenarios")
     arguments = parser.parse_args()
     programs = json.loads(arguments.programs)
@@ -84,7 +90,7 @@ def main():
     os.makedirs(arguments.out)
     process.clean_up_at_exit()
     node = Node(arguments.out)
-    rows = [run(name, function, arguments.out, programs, node, arguments.full) for name, function in chosen.items()]
+    rows = [run(name, function, arguments.out, programs, node, arguments) for name, function in chosen.items()]
     lines = [[cells[0], f"{row.seconds:.0f}", *cells[1:]] for row in rows for cells in [row.cells()]]
     print(f"\n{render(HEADINGS, lines)}\n", flush=True)
     failed = [row for row in rows if row.failed]

@@ -36,14 +36,19 @@ class Node:
         _run("ip", "link", "add", BRIDGE, "type", "bridge")
         _run("ip", "address", "add", f"{NODE_ADDRESS}/24", "dev", BRIDGE)
         _run("ip", "link", "set", BRIDGE, "up")
-        os.makedirs("/run/netns", exist_ok=True)
-        _run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
+        # A /run of our own: names of networks, sockets and states of runtimes.
+        _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+        os.makedirs("/run/netns")
         # What ClusterFirst and ClusterFirstWithHostNet write into a pod.
         resolv = os.path.join(folder, "resolv.conf")
         with open(resolv, "w", encoding="utf-8") as file:
             search = f"relayd.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}"
             file.write(f"nameserver {NODE_ADDRESS}\nsearch {search}\noptions ndots:5\n")
-        _run("mount", "--bind", resolv, os.path.realpath("/etc/resolv.conf"))
+        place = os.path.realpath("/etc/resolv.conf")
+        if not os.path.exists(place):  # it was in the other /run
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            open(place, "w", encoding="utf-8").close()
+        _run("mount", "--bind", resolv, place)
         self.networks = 0
 
     def next_address(self):
@@ -72,7 +77,7 @@ class Cluster:
         self.configs = {
             (one["metadata"].get("namespace"), one["metadata"]["name"]): one.get("data", {}) for one in self.kind("ConfigMap")
         }
-        self.records = stage.path("records")
+        self.records, self.other_records = stage.path("records"), []
         self.write_records()
         self.dns = stage.start("dns", "testkit", "dns", "--listen", f"{NODE_ADDRESS}:53", "--records", self.records)
         self.dns.wait_listening(53, host=NODE_ADDRESS)
@@ -103,7 +108,7 @@ class Cluster:
         """One pod of each, ready, upstream first: by component."""
         return {component: self.start(component).wait_ready() for component in components}
 
-    def write_records(self, more=()):
+    def write_records(self):
         """Every Service's name, with the addresses of its pods: there is no kube-proxy, so a clusterIP is its pod's."""
         lines = []
         for service in self.kind("Service"):
@@ -114,7 +119,7 @@ class Cluster:
                 if pod.namespace == metadata["namespace"] and selector.items() <= pod.labels.items() and pod.process.is_running()
             ]  # fmt: skip
             lines += [f"{name} A {pod.address}" for pod in chosen] or [f"{name} EMPTY"]
-        lines += more
+        lines += self.other_records
         with open(f"{self.records}.new", "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
         os.replace(f"{self.records}.new", self.records)

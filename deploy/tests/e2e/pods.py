@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import time
 
 from observe import get
 from process import Failed, Process, wait_until
@@ -79,6 +80,7 @@ class Pod:
         with open(path, "w", encoding="utf-8") as file:
             file.write(script)
         enter = ["nsenter", f"--net=/run/netns/{self.netns}"] if self.netns else []
+        self.started = time.time()
         self.process = Process(name, [*enter, "unshare", "--mount", "sh", path], stage.folder)
         stage.processes.append(self.process)
 
@@ -156,8 +158,10 @@ class Pod:
             return code == 0, words
         if "httpGet" not in found:
             raise Failed(f"{self.name}: a {kind} of another kind: {found}")
+        named = {port.get("name"): port["containerPort"] for port in self.container.get("ports", [])}
+        asked = found["httpGet"]
         try:
-            return True, get(f"http://{self.address}:{found['httpGet']['port']}{found['httpGet'].get('path', '/')}")
+            return True, get(f"http://{self.address}:{named.get(asked['port'], asked['port'])}{asked.get('path', '/')}")
         except OSError as error:
             return False, str(error)
 

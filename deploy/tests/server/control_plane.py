@@ -48,16 +48,16 @@ class Keys:
 
 
 class ControlPlane:
-    """`etcd_flags` and `apiserver_flags` are added to the plain ones: those that switch tracing on."""
+    """`etcd_environment` and `apiserver_flags` are added to what is plain: those that switch tracing on."""
 
-    def __init__(self, stage, etcd_flags=(), apiserver_flags=()):
+    def __init__(self, stage, etcd_environment=None, apiserver_flags=()):
         self.stage, self.keys = stage, Keys(stage.path("keys"))
         self.kubeconfig = stage.write_config("kubeconfig", self._kubeconfig())
         client, peer = f"http://127.0.0.1:{ETCD_PORT}", "http://127.0.0.1:2380"
         self.etcd = stage.start(
             "etcd", "etcd", "--data-dir", stage.path("etcd.data"), "--log-level", "warn", "--unsafe-no-fsync",
             "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
-            "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", *etcd_flags,
+            "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", environment=etcd_environment,
         )  # fmt: skip
         self.etcd.wait_listening(ETCD_PORT)
         key = self.keys.path

@@ -6,20 +6,21 @@ name.
 
 import json
 import os
+import re
 import secrets
 import ssl
 import urllib.request
 
 import yaml
 from control_plane import APISERVER_PORT, ControlPlane
-from installed import QUERY_PORT, accepted, check_in_jaeger, end, install
+from installed import DEPLOY, QUERY_PORT, accepted, check_in_jaeger, end, install
 from observe import services_of_trace, traces_in_jaeger
 from process import Failed, wait_until
 from table import Row
 
 # Their exporters send after 5 s at the latest (OpenTelemetry SDK, batch span processor).
 TRACED_SECONDS = 20
-EVERYTHING = 1_000_000  # of a million requests: node/ samples less
+EVERYTHING = 1_000_000  # of a million requests
 OBJECT = "e2e-traced"
 
 
@@ -34,18 +35,25 @@ def through_collector(run):
 
 
 def tracing_configuration(stage):
-    return stage.write_config("tracing.yaml", {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "TracingConfiguration", "endpoint": "localhost:4317", "samplingRatePerMillion": EVERYTHING})
+    """deploy/node's file for this version, but for the sampling rate: of so few requests, all."""
+    with open(os.path.join(DEPLOY, "node", "kube-apiserver", "tracing-v1.yaml"), encoding="utf-8") as file:
+        found = yaml.safe_load(file)
+    return stage.write_config("tracing.yaml", {**found, "samplingRatePerMillion": EVERYTHING})
 
 
-def etcd_flags():
-    return ["--enable-distributed-tracing", "--distributed-tracing-address=localhost:4317", "--distributed-tracing-service-name=etcd", "--distributed-tracing-instance-id=e2e", f"--distributed-tracing-sampling-rate={EVERYTHING}"]
+def etcd_environment(stage):
+    """deploy/node's file for this version; the rate is for what has no caller that is traced."""
+    version = re.search(r"Version: (\d+\.\d+)", stage.run("etcd", "--version"))[1]
+    with open(os.path.join(DEPLOY, "node", "etcd", f"flags-{version}.env"), encoding="utf-8") as file:
+        lines = [line.strip() for line in file if "=" in line and not line.startswith("#")]
+    return {**dict(line.split("=", 1) for line in lines), "ETCD_DISTRIBUTED_TRACING_INSTANCE_ID": "e2e"}
 
 
 def _traced(run, installed):
     cluster = install(run, installed)
     pods = cluster.start_all()
     agent, jaeger = pods["agent"], pods["jaeger"]
-    plane = ControlPlane(run.stage, etcd_flags(), ["--tracing-config-file", tracing_configuration(run.stage)])
+    plane = ControlPlane(run.stage, etcd_environment(run.stage), ["--tracing-config-file", tracing_configuration(run.stage)])
     manifest = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OBJECT}, "data": {"key": "value"}})
     plane.kubectl("apply", "-f", "-", stdin=manifest)
     plane.kubectl("get", "configmap", OBJECT)
