@@ -1,4 +1,5 @@
 # Sourced by the stages that run real programs: root, namespaces of their own, and the tools of deploy/tests.
+# shellcheck shell=bash
 
 needs_root() { # needs_root SCRIPT
   if [ "$(id -u)" != 0 ]; then
