@@ -38,7 +38,7 @@ impl Drop for Bomb {
 }
 
 fn wait_for(what: &str, done: impl Fn() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..4000 {
         if done() {
             return;
         }
