@@ -16,9 +16,9 @@ import traceback
 from tools import Tools
 
 HERE = pathlib.Path(__file__).resolve().parent
-# In the order of the table: what others build on comes first, so that what is broken everywhere is seen early.
+# In the order of the table: what others build on first, so that what is broken everywhere is seen early.
 MODULES = (
-    "schemas", "chart", "manifests", "wiring", "network", "drift", "configs", "lint",
+    "schemas", "chart", "agent", "manifests", "wiring", "network", "upgrades", "drift", "configs", "lint",
     "node", "openshift", "systemd", "image", "monitoring",
 )  # fmt: skip
 WIDTH = 100
@@ -63,7 +63,10 @@ def run(module, name, check, tools):
 
 def render(rows):
     headings = ("module", "check", "s", "shown")
-    rows = [(module, name, seconds, textwrap.shorten(said, WIDTH, placeholder=" ...")) for module, name, seconds, said in rows]
+    rows = [
+        (module, name, seconds, textwrap.shorten(said, WIDTH, placeholder=" ..."))
+        for module, name, seconds, said in rows
+    ]
     widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(4)]
 
     def draw(row):
@@ -76,18 +79,31 @@ def main():
     parser = argparse.ArgumentParser(description="checks of deploy/ that need no cluster")
     parser.add_argument("--tools", required=True, help="folder that tools/build has filled")
     parser.add_argument("--root", help="the checkout to look at (default: the one that this file is in)")
-    parser.add_argument("--only", action="append", default=[], help="run the checks whose module or name has this word in it")
+    parser.add_argument(
+        "--only", action="append", default=[], help="run the checks whose module or name has this word in it"
+    )
     arguments = parser.parse_args()
     if not __debug__:
         sys.exit("asserts are off (python -O or PYTHONOPTIMIZE): nothing would be checked")
     tools = Tools(arguments.root or HERE.parent.parent, arguments.tools)
 
     checks, wrong = load()
-    chosen = [row for row in checks if not arguments.only or any(word in f"{row[0]}.{row[1]}" for word in arguments.only)]
+    chosen = [
+        row
+        for row in checks
+        if not arguments.only or any(word in f"{row[0]}.{row[1]}" for word in arguments.only)
+    ]
     # What is wrong with a module that was not asked for is not in the way.
-    wrong = [row for row in wrong if not arguments.only or any(word in f"{row[0]}.{row[1]}" for word in arguments.only)]
+    wrong = [
+        row
+        for row in wrong
+        if not arguments.only or any(word in f"{row[0]}.{row[1]}" for word in arguments.only)
+    ]
     if not chosen and not wrong:
-        sys.exit(f"no check is called like that; there are {', '.join(f'{module}.{name}' for module, name, _ in checks)}")
+        sys.exit(
+            "no check is called like that; there are "
+            + ", ".join(f"{module}.{name}" for module, name, _ in checks)
+        )
     rows, failures = [], 0
     for module, name, check in chosen:
         row, failed = run(module, name, check, tools)

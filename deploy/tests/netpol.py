@@ -1,8 +1,8 @@
-"""What NetworkPolicies let through, as the API's documentation defines it, for a world that a check describes.
+"""What NetworkPolicies let through, as the API's documentation defines it, for peers that a check describes.
 
-A pod is isolated in a direction once a policy of its namespace selects it for that direction; then only what a rule names passes.
-A host-network pod is its node: no policy selects it, and others see the node's address. What a check describes as `outside` is an
-address without a pod. An ipBlock is taken to match a pod's address too, as most network plugins do.
+A pod is isolated in a direction once a policy of its namespace selects it for that direction; then only what
+a rule names passes. A host-network pod is its node: no policy selects it, and others see the node's address.
+An ipBlock is taken to match a pod's address too, as most network plugins do.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import ipaddress
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """One end of a connection. `namespace` is empty for an address that belongs to no pod, or to a pod on the host's network."""
+    """One end of a connection; `namespace` is empty for an address without a pod of the pod network."""
 
     name: str
     address: str
@@ -94,7 +94,10 @@ def _passes(policies, subject, other, target, port, protocol, direction):
     rules, ends = ("ingress", "from") if direction == "Ingress" else ("egress", "to")
     return any(
         _is_open(rule or {}, target, port, protocol)
-        and (not (rule or {}).get(ends) or any(_names(entry, other, policy["metadata"]["namespace"]) for entry in rule[ends]))
+        and (
+            not (rule or {}).get(ends)
+            or any(_names(entry, other, policy["metadata"]["namespace"]) for entry in rule[ends])
+        )
         for policy in mine
         for rule in policy["spec"].get(rules) or []
     )

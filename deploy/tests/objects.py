@@ -9,7 +9,14 @@ RELEASE = "relayd"
 NAMESPACE = "relayd"
 # The profile whose objects belong in a namespace of another name.
 NAMESPACES = {"values-article.yaml": "otel"}
-CLUSTER_SCOPED = {"Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "SecurityContextConstraints", "CustomResourceDefinition"}
+CLUSTER_SCOPED = {
+    "Namespace",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "PriorityClass",
+    "SecurityContextConstraints",
+    "CustomResourceDefinition",
+}
 
 
 class _Loader(yaml.CSafeLoader):
@@ -36,7 +43,10 @@ def chart(tools):
 
 def template(tools, *arguments, release=RELEASE, namespace=NAMESPACE, check=True):
     """What `helm template` said."""
-    return tools.run([tools.path("helm"), "template", release, chart(tools), "--namespace", namespace, *arguments], check=check)
+    return tools.run(
+        [tools.path("helm"), "template", release, chart(tools), "--namespace", namespace, *arguments],
+        check=check,
+    )
 
 
 @functools.cache
@@ -44,8 +54,22 @@ def cases(tools):
     """The values files that the chart is rendered with: name -> path. Profiles and what ci/ adds."""
     profiles = sorted(chart(tools).glob("values-*.yaml"))
     extra = sorted((chart(tools) / "ci").glob("*-values.yaml"))
-    assert len(profiles) >= 5 and len(extra) >= 5, f"the chart has {len(profiles)} profiles and {len(extra)} files in ci/"
-    return {"values.yaml": None, **{path.name if path in profiles else f"ci/{path.name}": path for path in (*profiles, *extra)}}
+    assert (
+        len(profiles) >= 5 and len(extra) >= 5
+    ), f"the chart has {len(profiles)} profiles and {len(extra)} files in ci/"
+    return {
+        "values.yaml": None,
+        **{path.name if path in profiles else f"ci/{path.name}": path for path in (*profiles, *extra)},
+    }
+
+
+@functools.cache
+def values(tools):
+    """What each values file says: name -> values."""
+    paths = cases(tools).items()
+    return {
+        name: (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path else {} for name, path in paths
+    }
 
 
 @functools.cache
@@ -72,7 +96,10 @@ def overlays(tools):
     folder = tools.deploy / "kustomize"
     found = [folder / "base", *sorted(path.parent for path in folder.glob("overlays/*/kustomization.yaml"))]
     assert len(found) > 1, "deploy/kustomize has no overlays"
-    return {str(path.relative_to(tools.deploy)): load(tools.run([tools.path("kustomize"), "build", path]).stdout) for path in found}
+    return {
+        str(path.relative_to(tools.deploy)): load(tools.run([tools.path("kustomize"), "build", path]).stdout)
+        for path in found
+    }
 
 
 def everything(tools):
@@ -105,6 +132,10 @@ def pod_template(thing):
     return None
 
 
+def workloads(things):
+    return [thing for thing in things if thing["kind"] in ("DaemonSet", "Deployment", "StatefulSet")]
+
+
 def containers(pod):
     """Every container of a pod template, whatever list it is in."""
     spec = pod["spec"]
@@ -113,6 +144,13 @@ def containers(pod):
 
 def component(thing):
     return thing["metadata"].get("labels", {}).get("app.kubernetes.io/component", "")
+
+
+def dig(value, *path):
+    """What is at a path, or None."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def walk(value, path=()):

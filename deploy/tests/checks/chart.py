@@ -1,4 +1,4 @@
-"""The chart by itself: lint, what it refuses, its unit tests, and that values, schema and documentation name the same keys."""
+"""The chart by itself: lint, what it refuses, its unit tests, and the keys of values, schema and README."""
 
 import copy
 import json
@@ -57,13 +57,15 @@ def lint(tools):
     """`helm lint --strict` has nothing to say about the chart with any values file"""
     cases = objects.cases(tools)
     for name, path in cases.items():
-        said = tools.run([tools.path("helm"), "lint", "--strict", objects.chart(tools), *(["-f", path] if path else [])]).stdout
+        said = tools.run(
+            [tools.path("helm"), "lint", "--strict", objects.chart(tools), *(["-f", path] if path else [])]
+        ).stdout
         assert "[WARNING]" not in said and "0 chart(s) failed" in said, f"{name}: {said}"
     return f"{len(cases)} values files"
 
 
 def wrong_values_are_refused(tools):
-    """Values that are wrong together are refused, in the words that each file of ci/refused expects: the key and the way out"""
+    """Values that are wrong together are refused in the words that each file of ci/refused expects"""
     files = sorted((objects.chart(tools) / "ci" / "refused").glob("*.yaml"))
     assert len(files) >= 10, f"only {len(files)} files"
     for path in files:
@@ -71,12 +73,14 @@ def wrong_values_are_refused(tools):
         assert expected, f"{path.name} does not begin with '# expected: WORDS'"
         said = objects.template(tools, "-f", path, check=False)
         assert said.returncode, f"{path.name} is taken"
-        assert expected[1] in " ".join(said.stderr.split()), f"{path.name}: expected '{expected[1]}', helm said: {said.stderr}"
+        assert expected[1] in " ".join(
+            said.stderr.split()
+        ), f"{path.name}: expected '{expected[1]}', helm said: {said.stderr}"
     return f"{len(files)} files"
 
 
 def wrong_types_are_refused(tools):
-    """Every key of values.yaml with a value of any other type is refused by the schema, and so is a key that nobody knows, anywhere"""
+    """The schema refuses every key of values.yaml with a value of another type, and unknown keys anywhere"""
     values, closed = _values(tools), jsonschema.Draft7Validator(_schema(tools))
     assert closed.is_valid(values), next(closed.iter_errors(values)).message
     tried = 0
@@ -87,16 +91,27 @@ def wrong_types_are_refused(tools):
             assert not closed.is_valid(_set(values, path, wrong)), f"{'.'.join(path)}: {wrong!r} passes"
             tried += 1
     for path, value in objects.walk(values):
-        if isinstance(value, dict) and not FREE & set(path) and not any(isinstance(part, int) for part in path):
+        if (
+            isinstance(value, dict)
+            and not FREE & set(path)
+            and not any(isinstance(part, int) for part in path)
+        ):
             # Where labels are free, a list is still none of their values.
-            assert not closed.is_valid(_set(values, (*path, "unknownKey"), ["x"])), f"{'.'.join(path) or 'top'}: an unknown key passes"
+            assert not closed.is_valid(
+                _set(values, (*path, "unknownKey"), ["x"])
+            ), f"{'.'.join(path) or 'top'}: an unknown key passes"
             tried += 1
     return f"{tried} wrong values of {len(leaves)} keys"
 
 
 def helm_asks_the_schema(tools):
     """Control: helm itself refuses what the schema does, by the key's name"""
-    cases = (("agent.listn=all", "listn"), ("agent.enabled=maybe", "/agent/enabled"), ("profile=big", "/profile"), ("colour=red", "colour"))
+    cases = (
+        ("agent.listn=all", "listn"),
+        ("agent.enabled=maybe", "/agent/enabled"),
+        ("profile=big", "/profile"),
+        ("colour=red", "colour"),
+    )
     for given, word in cases:
         said = objects.template(tools, "--set", given, check=False)
         assert said.returncode and word in said.stderr, f"--set {given}: {said.stderr or 'taken'}"
@@ -121,7 +136,9 @@ def unit_tests(tools):
         for path, value in objects.walk(document)
         if isinstance(value, str) and {"template", "templates"} & set(path)
     }  # fmt: skip
-    missing = {str(path.relative_to(chart / "templates")) for path in (chart / "templates").rglob("*.yaml")} - named
+    missing = {
+        str(path.relative_to(chart / "templates")) for path in (chart / "templates").rglob("*.yaml")
+    } - named
     assert not missing, f"no suite names {', '.join(sorted(missing))}"
     return f"{counted[1]} tests"
 
@@ -130,7 +147,13 @@ def templates_are_used(tools):
     """Every template file makes an object with some values file"""
     made = set()
     for path in objects.cases(tools).values():
-        made |= set(re.findall(r"^# Source: relayd/templates/(\S+)$", objects.template(tools, *(["-f", path] if path else [])).stdout, re.M))
+        made |= set(
+            re.findall(
+                r"^# Source: relayd/templates/(\S+)$",
+                objects.template(tools, *(["-f", path] if path else [])).stdout,
+                re.M,
+            )
+        )
     templates = objects.chart(tools) / "templates"
     missing = {str(path.relative_to(templates)) for path in templates.rglob("*.yaml")} - made
     assert not missing, f"no values file makes use of {', '.join(sorted(missing))}"
@@ -168,31 +191,43 @@ def _compare(values, node, whole, path, problems):
     if not properties or not isinstance(values, dict) or not values or SHAPES & set(path):
         return
     for key in values.keys() ^ (properties.keys() - {"global"}):
-        problems.append(f"{'.'.join((*path, key))} is only in {'values.yaml' if key in values else 'the schema'}")
+        problems.append(
+            f"{'.'.join((*path, key))} is only in {'values.yaml' if key in values else 'the schema'}"
+        )
     for key in values.keys() & properties.keys():
         _compare(values[key], properties[key], whole, (*path, key), problems)
 
 
 def keys_agree(tools):
-    """values.yaml, values.schema.json and the table of README.md have the same keys, with the defaults that values.yaml has"""
+    """values.yaml, values.schema.json and the table of README.md have the same keys and defaults"""
     values, whole, problems = _values(tools), _schema(tools), []
     _compare(values, whole, whole, (), problems)
-    rows = re.findall(r"^\| ([A-Za-z0-9._/-]+) \| `(.*?)` \| (.*) \|$", _read(objects.chart(tools) / "README.md"), re.M)
+    rows = re.findall(
+        r"^\| ([A-Za-z0-9._/-]+) \| `(.*?)` \| (.*) \|$", _read(objects.chart(tools) / "README.md"), re.M
+    )
     table = {key: yaml.safe_load(default) for key, default, _ in rows}
     leaves = {".".join(path): value for path, value in _leaves(values)}
     # A key with a dot of its own is one row, named as its path is.
     for key in table.keys() ^ leaves.keys():
         problems.append(f"{key} is only in {'values.yaml' if key in leaves else 'README.md'}")
-    problems += [f"{key} is {leaves[key]!r}, and {table[key]!r} in README.md" for key in table.keys() & leaves.keys() if table[key] != leaves[key]]
+    problems += [
+        f"{key} is {leaves[key]!r}, and {table[key]!r} in README.md"
+        for key in table.keys() & leaves.keys()
+        if table[key] != leaves[key]
+    ]
     assert not problems, "; ".join(sorted(problems))
     assert len(leaves) >= 80, f"only {len(leaves)} keys"
     return f"{len(leaves)} keys"
 
 
 def versions_agree(tools):
-    """appVersion is the crate's version, the default image has it, and kubeVersion is the oldest version that the schemas are checked with"""
+    """appVersion is the crate's and the image's version; kubeVersion is the oldest that the schemas check"""
     about = yaml.safe_load(_read(objects.chart(tools) / "Chart.yaml"))
-    cargo = re.search(r'^version = "(.+)"$', _read(tools.root / "relayd" / "Cargo.toml") + _read(tools.root / "Cargo.toml"), re.M)[1]
+    cargo = re.search(
+        r'^version = "(.+)"$',
+        _read(tools.root / "relayd" / "Cargo.toml") + _read(tools.root / "Cargo.toml"),
+        re.M,
+    )[1]
     assert about["appVersion"] == cargo, f"appVersion {about['appVersion']}, relayd {cargo}"
     assert about["kubeVersion"].startswith(f">={schema.VERSIONS[0]}."), f"kubeVersion {about['kubeVersion']}"
     assert not about.get("dependencies"), "a chart with dependencies cannot be rendered without network"
@@ -208,11 +243,13 @@ def copies_agree(tools):
     assert files == ["alerts.yaml", "dashboard.json"], files
     for name in files:
         original = tools.deploy / "monitoring" / name
-        assert original.read_bytes() == (objects.chart(tools) / "files" / name).read_bytes(), f"{name}: run deploy/render --all"
+        assert (
+            original.read_bytes() == (objects.chart(tools) / "files" / name).read_bytes()
+        ), f"{name}: run deploy/render --all"
     return ", ".join(files)
 
 
 CHECKS = [
-    lint, wrong_values_are_refused, wrong_types_are_refused, helm_asks_the_schema, unit_tests, templates_are_used, notes,
-    keys_agree, versions_agree, copies_agree,
+    lint, wrong_values_are_refused, wrong_types_are_refused, helm_asks_the_schema, unit_tests,
+    templates_are_used, notes, keys_agree, versions_agree, copies_agree,
 ]  # fmt: skip

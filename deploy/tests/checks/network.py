@@ -1,6 +1,7 @@
-"""What the NetworkPolicies let through, in a world of nodes, pods, a DNS server and strangers; controls break policies."""
+"""What the NetworkPolicies let through, in a world of nodes, pods, DNS servers and strangers."""
 
 import copy
+import json
 
 import objects
 from netpol import Peer, lets
@@ -10,9 +11,11 @@ OUTSIDE = Peer("the internet", "203.0.113.7")
 STRANGER = Peer("a pod of another namespace", "10.1.0.9", "shop", {"app": "shop"})
 DNS = Peer("the cluster's DNS", "10.1.0.53", "kube-system", {"k8s-app": "kube-dns"})
 NODE_DNS = Peer("a node's DNS cache", "169.254.20.10")
-OPENSHIFT_DNS = Peer("OpenShift's DNS", "10.1.0.54", "openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"})
+OPENSHIFT_DNS = Peer(
+    "OpenShift's DNS", "10.1.0.54", "openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}
+)
 ROUTER = Peer(
-    "OpenShift's router", "10.1.0.80", "openshift-ingress", {"ingresscontroller.operator.openshift.io/deployment-ingresscontroller": "default"},
+    "OpenShift's router", "10.1.0.80", "openshift-ingress", {"app": "router"},
     {"policy-group.network.openshift.io/ingress": "", "network.openshift.io/policy-group": "ingress"},
 )  # fmt: skip
 PROMETHEUS = Peer("Prometheus", "10.1.0.90", "monitoring", {"app.kubernetes.io/name": "prometheus"})
@@ -25,10 +28,17 @@ def _world(things):
         pod = objects.pod_template(thing)
         if pod and not pod["spec"].get("hostNetwork"):
             labels = pod["metadata"].get("labels", {})
-            ports = {port["name"]: port["containerPort"] for it in objects.containers(pod) for port in it.get("ports", []) if "name" in port}
+            ports = {
+                port["name"]: port["containerPort"]
+                for it in objects.containers(pod)
+                for port in it.get("ports", [])
+                if "name" in port
+            }
             component = labels.get("app.kubernetes.io/component", thing["metadata"]["name"])
             number += 1
-            pods[component] = Peer(component, f"10.1.0.{number}", thing["metadata"]["namespace"], labels, {}, ports)
+            pods[component] = Peer(
+                component, f"10.1.0.{number}", thing["metadata"]["namespace"], labels, {}, ports
+            )
     return pods
 
 
@@ -37,7 +47,7 @@ def _policies(things):
 
 
 def expectations(pods, openshift=False):
-    """(source, target, port, protocol, whether it must pass) for a set with the pods and a storage of its own."""
+    """(source, target, port, protocol, whether it must pass) for a set with these pods and its storage."""
     gateway, jaeger, test = pods.get("gateway"), pods.get("jaeger"), pods.get("test")
     first = gateway or jaeger
     found = [(node, first, port, "TCP", True) for node in NODES for port in (4317, 4318)]
@@ -91,10 +101,22 @@ def _rendered(tools, *arguments):
 
 
 def profiles(tools):
-    """Nodes reach the gateway, it reaches Jaeger and DNS alone, nobody else reaches Jaeger, the test pod reaches what it asks"""
+    """Nodes reach the gateway; it reaches Jaeger and DNS alone, only it and the test reach Jaeger"""
     flows = 0
-    sets = {name: objects.charts(tools)[name] for name in ("values.yaml", "values-single-node.yaml", "values-ha.yaml", "values-otelcol-gateway.yaml")}
-    sets |= {name: things for name, things in objects.installs(tools).items() if name not in ("install/article.yaml", "install/agent-only.yaml")}
+    sets = {
+        name: objects.charts(tools)[name]
+        for name in (
+            "values.yaml",
+            "values-single-node.yaml",
+            "values-ha.yaml",
+            "values-otelcol-gateway.yaml",
+        )
+    }
+    sets |= {
+        name: things
+        for name, things in objects.installs(tools).items()
+        if name not in ("install/article.yaml", "install/agent-only.yaml")
+    }
     sets["values-openshift.yaml"] = objects.charts(tools)["values-openshift.yaml"]
     for name, things in sets.items():
         count, wrong = surprises(things, openshift="openshift" in name)
@@ -104,25 +126,44 @@ def profiles(tools):
 
 
 def settings(tools):
-    """nodeCIDRs admit those nodes alone, and the test pod; queryFrom admits those peers; a Route admits OpenShift's router; off means none"""
-    few = _rendered(tools, "--set-json", 'networkPolicy.nodeCIDRs=["192.0.2.0/24"]', "--set-json",
-                    'networkPolicy.queryFrom=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"shop"}}}]')  # fmt: skip
+    """nodeCIDRs, queryFrom and a Route admit those they name alone; enabled: false makes no policy"""
+    shop = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}]
+    given = {"nodeCIDRs": ["192.0.2.0/24"], "queryFrom": shop}
+    few = _rendered(
+        tools,
+        *(
+            it
+            for key, value in given.items()
+            for it in ("--set-json", f"networkPolicy.{key}={json.dumps(value)}")
+        ),
+    )
     pods = _world(few)
     passes = [
-        (NODES[0], pods["gateway"], 4317, True), (NODES[1], pods["gateway"], 4317, False), (OUTSIDE, pods["gateway"], 4317, False),
-        (STRANGER, pods["gateway"], 4317, False), (pods["test"], pods["gateway"], 4317, True),
-        (STRANGER, pods["jaeger"], 16686, True), (STRANGER, pods["jaeger"], 4317, False), (PROMETHEUS, pods["jaeger"], 16686, False),
-    ]  # fmt: skip
+        (NODES[0], pods["gateway"], 4317, True),
+        (NODES[1], pods["gateway"], 4317, False),
+        (OUTSIDE, pods["gateway"], 4317, False),
+        (STRANGER, pods["gateway"], 4317, False),
+        (pods["test"], pods["gateway"], 4317, True),
+        (STRANGER, pods["jaeger"], 16686, True),
+        (STRANGER, pods["jaeger"], 4317, False),
+        (PROMETHEUS, pods["jaeger"], 16686, False),
+    ]
     routed = objects.charts(tools)["ci/openshift-route-values.yaml"]
-    route_pods = _world(routed)
+    jaeger = _world(routed)["jaeger"]
     passes_routed = [
-        (ROUTER, route_pods["jaeger"], 16686, True), (ROUTER, route_pods["jaeger"], 4317, False), (STRANGER, route_pods["jaeger"], 16686, False),
-    ]  # fmt: skip
+        (ROUTER, jaeger, 16686, True),
+        (ROUTER, jaeger, 4317, False),
+        (STRANGER, jaeger, 16686, False),
+    ]
     for things, flows in ((few, passes), (routed, passes_routed)):
         for source, target, port, wanted in flows:
             passed = lets(_policies(things), source, target, port)
-            assert passed == wanted, f"{source.name} {'reaches' if passed else 'does not reach'} {port} of {target.name}"
-    assert not _policies(_rendered(tools, "--set", "networkPolicy.enabled=false")), "networkPolicy.enabled false still makes policies"
+            assert (
+                passed == wanted
+            ), f"{source.name} {'reaches' if passed else 'does not reach'} {port} of {target.name}"
+    assert not _policies(
+        _rendered(tools, "--set", "networkPolicy.enabled=false")
+    ), "networkPolicy.enabled false still makes policies"
     return f"{len(passes) + len(passes_routed)} connections"
 
 
@@ -131,8 +172,15 @@ def own_storage_is_reached(tools):
     tried = 0
     for name, things in objects.charts(tools).items():
         gateway, text = _world(things).get("gateway"), str(things)
-        if gateway and "example.com" in text and "gateway-only" not in name and "jaeger" not in _world(things):
-            assert lets(_policies(things), gateway, OUTSIDE, 4317) and lets(_policies(things), gateway, OUTSIDE, 443), name
+        if (
+            gateway
+            and "example.com" in text
+            and "gateway-only" not in name
+            and "jaeger" not in _world(things)
+        ):
+            assert lets(_policies(things), gateway, OUTSIDE, 4317) and lets(
+                _policies(things), gateway, OUTSIDE, 443
+            ), name
             tried += 1
     assert tried >= 2, f"only {tried} values files"
     return f"{tried} values files"
@@ -140,39 +188,83 @@ def own_storage_is_reached(tools):
 
 def evaluator(tools):
     """Control: the evaluator judges textbook policies as the API's documentation does"""
+
     def policy(**spec):
         return {"metadata": {"namespace": "a", "name": "p"}, "spec": {"podSelector": {}, **spec}}
 
-    inside, other = Peer("inside", "10.0.0.1", "a", {"app": "x"}, {}, {"web": 80}), Peer("other", "10.0.0.2", "b", {"app": "y"}, {"team": "t"})
+    inside, other = Peer("inside", "10.0.0.1", "a", {"app": "x"}, {}, {"web": 80}), Peer(
+        "other", "10.0.0.2", "b", {"app": "y"}, {"team": "t"}
+    )
     node = Peer("node", "192.0.2.1")
     nothing = policy(policyTypes=["Ingress", "Egress"])
     block = policy(ingress=[{"from": [{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.128/25"]}}]}])
-    both = policy(ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"team": "t"}}, "podSelector": {"matchLabels": {"app": "y"}}}]}])
-    either = policy(ingress=[{"from": [{"namespaceSelector": {"matchLabels": {"team": "t"}}}, {"podSelector": {"matchLabels": {"app": "z"}}}]}])
-    named = policy(ingress=[{"ports": [{"port": "web"}, {"port": 90, "endPort": 99}, {"port": 53, "protocol": "UDP"}]}])
+    both = policy(
+        ingress=[
+            {
+                "from": [
+                    {
+                        "namespaceSelector": {"matchLabels": {"team": "t"}},
+                        "podSelector": {"matchLabels": {"app": "y"}},
+                    }
+                ]
+            }
+        ]
+    )
+    either = policy(
+        ingress=[
+            {
+                "from": [
+                    {"namespaceSelector": {"matchLabels": {"team": "t"}}},
+                    {"podSelector": {"matchLabels": {"app": "z"}}},
+                ]
+            }
+        ]
+    )
+    named = policy(
+        ingress=[{"ports": [{"port": "web"}, {"port": 90, "endPort": 99}, {"port": 53, "protocol": "UDP"}]}]
+    )
     out = policy(policyTypes=["Egress"], egress=[{"to": [{"podSelector": {}}]}])
-    expression = policy(podSelector={"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["x"]}]}, ingress=[])
-    cases = [
-        ([], other, inside, 80, "TCP", True), ([nothing], other, inside, 80, "TCP", False), ([nothing], inside, other, 80, "TCP", False),
-        ([nothing], inside, node, 80, "TCP", False), ([nothing], node, other, 80, "TCP", True),
-        ([block], node, inside, 80, "TCP", True), ([block], Peer("n", "192.0.2.200"), inside, 80, "TCP", False),
-        ([block], Peer("n", "2001:db8::1"), inside, 80, "TCP", False), ([block, nothing], node, inside, 80, "TCP", True),
-        ([both], other, inside, 80, "TCP", True), ([both], Peer("o", "10.0.0.3", "b", {"app": "z"}, {"team": "t"}), inside, 80, "TCP", False),
-        ([either], Peer("o", "10.0.0.3", "b", {"app": "z"}, {"team": "t"}), inside, 80, "TCP", True),
-        ([either], Peer("o", "10.0.0.3", "a", {"app": "z"}), inside, 80, "TCP", True),
-        ([either], Peer("o", "10.0.0.3", "c", {"app": "z"}), inside, 80, "TCP", False),
-        ([named], node, inside, 80, "TCP", True), ([named], node, inside, 81, "TCP", False), ([named], node, inside, 95, "TCP", True),
-        ([named], node, inside, 53, "UDP", True), ([named], node, inside, 53, "TCP", False),
-        ([out], inside, other, 80, "TCP", False), ([out], inside, Peer("o", "10.0.0.4", "a"), 80, "TCP", True), ([out], other, inside, 1, "TCP", True),
-        ([expression], other, inside, 80, "TCP", True), ([expression], other, Peer("o", "10.0.0.4", "a", {"app": "q"}), 80, "TCP", False),
-    ]  # fmt: skip
+    expression = policy(
+        podSelector={"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["x"]}]}, ingress=[]
+    )
+    third = Peer("third", "10.0.0.3", "b", {"app": "z"}, {"team": "t"})
+    near, far = Peer("near", "10.0.0.4", "a", {"app": "z"}), Peer("far", "10.0.0.5", "c", {"app": "z"})
+    passing = [
+        ([], other, inside, 80, "TCP"),
+        ([nothing], node, other, 80, "TCP"),
+        ([block], node, inside, 80, "TCP"),
+        ([block, nothing], node, inside, 80, "TCP"),
+        ([both], other, inside, 80, "TCP"),
+        ([either], third, inside, 80, "TCP"),
+        ([either], near, inside, 80, "TCP"),
+        ([named], node, inside, 80, "TCP"),
+        ([named], node, inside, 95, "TCP"),
+        ([named], node, inside, 53, "UDP"),
+        ([out], inside, near, 80, "TCP"),
+        ([out], other, inside, 1, "TCP"),
+        ([expression], other, inside, 80, "TCP"),
+    ]
+    stopped = [
+        ([nothing], other, inside, 80, "TCP"),
+        ([nothing], inside, other, 80, "TCP"),
+        ([nothing], inside, node, 80, "TCP"),
+        ([block], Peer("excepted", "192.0.2.200"), inside, 80, "TCP"),
+        ([block], Peer("IPv6", "2001:db8::1"), inside, 80, "TCP"),
+        ([both], third, inside, 80, "TCP"),
+        ([either], far, inside, 80, "TCP"),
+        ([named], node, inside, 81, "TCP"),
+        ([named], node, inside, 53, "TCP"),
+        ([out], inside, other, 80, "TCP"),
+        ([expression], other, near, 80, "TCP"),
+    ]
+    cases = [(*case, True) for case in passing] + [(*case, False) for case in stopped]
     for number, (policies, source, target, port, protocol, wanted) in enumerate(cases):
         assert lets(policies, source, target, port, protocol) == wanted, f"case {number}"
     return f"{len(cases)} cases"
 
 
 def broken_policies_are_seen(tools):
-    """Control: the default profile with a rule taken away, a port changed, a selector opened, or a policy missing surprises"""
+    """Control: the default policies with a rule less or more, or one of two policies, surprise"""
     things = objects.installs(tools)["install/kubernetes.yaml"]
     assert len(_policies(things)) == 2, [objects.name_of(thing) for thing in _policies(things)]
 

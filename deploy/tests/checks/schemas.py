@@ -1,19 +1,25 @@
-"""Every object that deploy/ makes against the schemas of Kubernetes 1.28 to 1.37, of OpenShift, and of the operators."""
+"""Every object that deploy/ makes against the schemas of Kubernetes, OpenShift and the operators."""
 
 import copy
 
 import objects
 import schema
 
-# A field, and the first version whose API has it: what shows that each version is judged by a schema of its own.
-NEWER = (("trafficDistribution", "Service", "1.30"), ("resources", "pod", "1.32"), ("hostnameOverride", "pod", "1.34"))
+# A field, and the first version whose API has it: shows that each version is judged by a schema of its own.
+NEWER = (
+    ("trafficDistribution", "Service", "1.30"),
+    ("resources", "pod", "1.32"),
+    ("hostnameOverride", "pod", "1.34"),
+)
 VALUE = {"trafficDistribution": "PreferClose", "resources": {"limits": {"cpu": "1"}}, "hostnameOverride": "a"}
 
 
 def _made(tools):
     made = [(name, thing) for name, things in objects.everything(tools).items() for thing in things]
     for name, thing in made:
-        assert thing.get("kind") and thing.get("apiVersion") and thing.get("metadata", {}).get("name"), f"{name}: an object without a name"
+        assert (
+            thing.get("kind") and thing.get("apiVersion") and thing.get("metadata", {}).get("name")
+        ), f"{name}: an object without a name"
         assert thing["kind"] != "List", f"{name}: a List; objects are wanted one by one"
     return made
 
@@ -26,7 +32,7 @@ def _refused(tools, made, error_of):
 
 
 def kubernetes_versions(tools):
-    """Every object of Kubernetes' own kinds is what the API of each version from 1.28 to 1.37 takes, unknown fields refused"""
+    """Each version from 1.28 to 1.37 takes every object of Kubernetes' own kinds, unknown fields refused"""
     made = [(name, thing) for name, thing in _made(tools) if schema.is_core(thing)]
     count = len(schema.unique(thing for _, thing in made))
     assert count >= 30, f"only {count} objects"
@@ -37,7 +43,7 @@ def kubernetes_versions(tools):
 
 
 def other_kinds(tools):
-    """Every object of another kind is what the schema of OpenShift or of its operator takes, unknown fields refused"""
+    """OpenShift or the operator takes every object of another kind, unknown fields refused"""
     made = [(name, thing) for name, thing in _made(tools) if not schema.is_core(thing)]
     kinds = {thing["kind"] for _, thing in made}
     demanded = {"Jaeger", "OpenTelemetryCollector", "Route", "ServiceMonitor", "PrometheusRule"}
@@ -49,6 +55,7 @@ def other_kinds(tools):
 
 def _typos(thing):
     """Copies of an object with one mistake each: (what, copy)."""
+
     def mistaken(what, change):
         copied = copy.deepcopy(thing)
         change(copied)
@@ -58,17 +65,22 @@ def _typos(thing):
     found.append(mistaken("labels that are a list", lambda it: it["metadata"].update(labels=["a"])))
     pod = objects.pod_template(thing)
     if pod and thing["kind"] != "Pod":
-        def within(change):
-            return lambda it: change(objects.pod_template(it)["spec"])
+
+        def in_pod(**fields):
+            return lambda it: objects.pod_template(it)["spec"].update(fields)
+
+        def in_container(change):
+            return lambda it: change(objects.pod_template(it)["spec"]["containers"][0])
 
         found += [
-            mistaken("hostNetwrok in a pod", within(lambda spec: spec.update(hostNetwrok=True))),
-            mistaken("a container without a name", within(lambda spec: spec["containers"][0].pop("name"))),
-            mistaken("containers that are a mapping", within(lambda spec: spec.update(containers={}))),
-            mistaken("readOnlyRootFileSystem", within(
-                lambda spec: spec["containers"][0].setdefault("securityContext", {}).update(readOnlyRootFileSystem=True))),
-            mistaken("a number as a string", within(lambda spec: spec.update(terminationGracePeriodSeconds="60"))),
-        ]  # fmt: skip
+            mistaken("hostNetwrok in a pod", in_pod(hostNetwrok=True)),
+            mistaken("containers that are a mapping", in_pod(containers={})),
+            mistaken("a number as a string", in_pod(terminationGracePeriodSeconds="60")),
+            mistaken("a container without a name", in_container(lambda it: it.pop("name"))),
+            mistaken(
+                "a misspelt guard", in_container(lambda it: it.update(securityContext={"readOnlyRoot": True}))
+            ),
+        ]
     return found
 
 
@@ -87,10 +99,12 @@ def typos_are_refused(tools):
 
 
 def versions_differ(tools):
-    """Control: a field is refused before the version that brought it and taken from then on; 1.27's and 1.38's are not made up"""
+    """Control: a field is refused before the version that brought it, and taken from then on"""
     things = schema.unique(thing for things in objects.installs(tools).values() for thing in things)
     for field, kind, first in NEWER:
-        thing = copy.deepcopy(next(it for it in things if it["kind"] == ("DaemonSet" if kind == "pod" else kind)))
+        thing = copy.deepcopy(
+            next(it for it in things if it["kind"] == ("DaemonSet" if kind == "pod" else kind))
+        )
         spec = objects.pod_template(thing)["spec"] if kind == "pod" else thing["spec"]
         spec[field] = VALUE[field]
         for version in schema.VERSIONS:

@@ -3,9 +3,9 @@
 
 use std::fs::{File, Permissions};
 use std::io;
+use std::net::SocketAddr;
 #[cfg(not(feature = "simulation"))]
 use std::net::TcpListener;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -48,7 +48,7 @@ struct Listening {
 
 /// What a TCP address is bound for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// To listen, beside others of the same user who want that too (SO_REUSEPORT).
     Share,
     /// To listen, or not at all.
@@ -308,7 +308,7 @@ fn is_taken(address: SocketAddr) -> bool {
 fn bind_tcp(address: SocketAddr, purpose: Purpose) -> io::Result<TcpListener> {
     let socket =
         socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
-    if address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) {
+    if address.is_ipv6() && address.ip().is_unspecified() {
         // All addresses are those of both families, whatever net.ipv6.bindv6only says.
         socket.set_only_v6(false)?;
     }

@@ -1,9 +1,9 @@
 """Takes the schemas of the kinds that deploy/ uses and that are not Kubernetes' own out of a source package.
 
-usage: extract.py SOURCE.tar.gz OUTDIR   (writes OUTDIR/GROUP-VERSION-KIND.json, each with the definitions it refers to)
+usage: extract.py SOURCE.tar.gz OUTDIR   (writes OUTDIR/GROUP-VERSION-KIND.json)
 
-Nothing of the package is run. The schemas are closed: a field that a schema with fields does not name is refused, as
-`kubectl apply --validate=strict` does.
+Nothing of the package is run. The schemas are closed: a field that a schema with fields does not name is
+refused, as `kubectl apply --validate=strict` does.
 """
 
 import gzip
@@ -26,7 +26,8 @@ KINDS = {
 }
 REFERENCE = "#/components/schemas/"
 KEYWORDS = (
-    "additionalProperties allOf anyOf enum exclusiveMaximum exclusiveMinimum items maxItems maxLength maxProperties maximum minItems "
+    "additionalProperties allOf anyOf enum exclusiveMaximum exclusiveMinimum items maxItems maxLength "
+    "maxProperties maximum minItems "
     "minLength minProperties minimum multipleOf not oneOf pattern required type uniqueItems"
 ).split()
 
@@ -37,9 +38,15 @@ def read(source):
     with tarfile.open(source) as archive:
         for member in archive:
             name = os.path.basename(member.name)
-            if member.name.endswith(("schema/__resources-mappings.json.gz", "schema/_definitions.json")) and member.isfile():
+            if (
+                member.name.endswith(("schema/__resources-mappings.json.gz", "schema/_definitions.json"))
+                and member.isfile()
+            ):
                 members[name] = archive.extractfile(member).read()
-    return json.loads(gzip.decompress(members["__resources-mappings.json.gz"])), json.loads(members["_definitions.json"])["definitions"]
+    return (
+        json.loads(gzip.decompress(members["__resources-mappings.json.gz"])),
+        json.loads(members["_definitions.json"])["definitions"],
+    )
 
 
 def closed(schema, wanted):
@@ -61,7 +68,9 @@ def closed(schema, wanted):
     for key in ("allOf", "anyOf", "oneOf"):
         if key in kept:
             # Parts of one whole: `properties` here only narrows what stands beside it.
-            kept[key] = [closed({**part, "x-kubernetes-preserve-unknown-fields": True}, wanted) for part in kept[key]]
+            kept[key] = [
+                closed({**part, "x-kubernetes-preserve-unknown-fields": True}, wanted) for part in kept[key]
+            ]
     if schema.get("nullable") and "type" in kept:
         kept["type"] = [kept["type"], "null"]
         if "enum" in kept:

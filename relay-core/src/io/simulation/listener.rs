@@ -127,7 +127,7 @@ pub(super) fn lock(queue: &Queue) -> MutexGuard<'_, Waiting> {
 }
 
 /// As the real one: address reuse is what this network does anyway.
-pub(in crate::io) fn bind_tcp(address: SocketAddr, _: Purpose) -> io::Result<TcpListener> {
+pub(crate) fn bind_tcp(address: SocketAddr, _: Purpose) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 
