@@ -55,13 +55,19 @@ def in_jaeger(jaeger, services, hours=1):
     """How often Jaeger holds each span of the traces that one of `services` took part in, as a Counter."""
     found = collections.Counter()
     for service in services:
-        found |= spans_in_jaeger(QUERY_PORT, service, jaeger.address, hours)  # a trace of two services is found twice
+        found |= spans_in_jaeger(
+            QUERY_PORT, service, jaeger.address, hours
+        )  # a trace of two services is found twice
     return found
 
 
 def check_in_jaeger(jaeger, services, expected, hours=1):
     """Failed unless Jaeger gets `expected` spans of `services`, of the last hours, each once."""
     named = ", ".join(services)
-    wait_until(lambda: len(in_jaeger(jaeger, services, hours)) >= expected, 30, f"{expected} spans of {named} in Jaeger")
+    wait_until(
+        lambda: len(in_jaeger(jaeger, services, hours)) >= expected,
+        30,
+        f"{expected} spans of {named} in Jaeger",
+    )
     time.sleep(SETTLE_SECONDS)
     check_each_once(in_jaeger(jaeger, services, hours), expected, "Jaeger")

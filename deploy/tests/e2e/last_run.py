@@ -53,5 +53,9 @@ def page(headings, lines, programs):
 
 def _version(name, words):
     """The first word of a version's looks: with a digit and a point."""
-    found = [word.strip(",") for word in words.split() if any(letter.isdigit() for letter in word) and "." in word and "/" not in word]
+    found = [
+        word.strip(",")
+        for word in words.split()
+        if any(letter.isdigit() for letter in word) and "." in word and "/" not in word
+    ]
     return f"{name} {found[0] if found else 'of unknown version'}"

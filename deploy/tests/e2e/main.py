@@ -58,7 +58,11 @@ def run(name, scenario, out, programs, node, arguments):
         row.scenario = name
     except Exception as failure:  # whatever breaks, the other scenarios still run and the table says so
         words = str(failure) if isinstance(failure, Failed) else traceback.format_exc()
-        row = Row(name, verdict=f"FAILED: {words.strip().splitlines()[0 if isinstance(failure, Failed) else -1][:150]}", failed=True)
+        row = Row(
+            name,
+            verdict=f"FAILED: {words.strip().splitlines()[0 if isinstance(failure, Failed) else -1][:150]}",
+            failed=True,
+        )
         print(f"--- {name} FAILED: {words}\n{stage.tails()}\n--- logs: {stage.folder}", flush=True)
     finally:
         stage.end()
@@ -84,18 +88,24 @@ def main():
     asked = {name: one for name, one in SCENARIOS.items() if any(word in name for word in words)}
     if not asked:
         sys.exit(f"no scenario is called like that; there are {', '.join(SCENARIOS)}")
-    chosen = {name: function for name, (function, needs) in asked.items() if all(need in programs for need in needs)}
+    chosen = {
+        name: function for name, (function, needs) in asked.items() if all(need in programs for need in needs)
+    }
     left_out = [name for name in asked if name not in chosen]
     shutil.rmtree(arguments.out, ignore_errors=True)
     os.makedirs(arguments.out)
     process.clean_up_at_exit()
     node = Node(arguments.out)
-    rows = [run(name, function, arguments.out, programs, node, arguments) for name, function in chosen.items()]
+    rows = [
+        run(name, function, arguments.out, programs, node, arguments) for name, function in chosen.items()
+    ]
     lines = [[cells[0], f"{row.seconds:.0f}", *cells[1:]] for row in rows for cells in [row.cells()]]
     print(f"\n{render(HEADINGS, lines)}\n", flush=True)
     failed = [row for row in rows if row.failed]
     if left_out:
-        print(f"left out, because their programs are not built: {', '.join(left_out)} (deploy/tests/e2e/run --full builds them)")
+        print(
+            f"left out, because their programs are not built: {', '.join(left_out)} (deploy/tests/e2e/run --full builds them)"
+        )
     print(f"{len(rows) - len(failed)} of {len(rows)} scenarios passed", flush=True)
     if arguments.full and arguments.last_run and set(chosen) == set(SCENARIOS):
         with open(arguments.last_run, "w", encoding="utf-8") as file:

@@ -75,11 +75,14 @@ class Cluster:
     def __init__(self, stage, node, documents):
         self.stage, self.node, self.documents, self.pods = stage, node, documents, []
         self.configs = {
-            (one["metadata"].get("namespace"), one["metadata"]["name"]): one.get("data", {}) for one in self.kind("ConfigMap")
+            (one["metadata"].get("namespace"), one["metadata"]["name"]): one.get("data", {})
+            for one in self.kind("ConfigMap")
         }
         self.records, self.other_records = stage.path("records"), []
         self.write_records()
-        self.dns = stage.start("dns", "testkit", "dns", "--listen", f"{NODE_ADDRESS}:53", "--records", self.records)
+        self.dns = stage.start(
+            "dns", "testkit", "dns", "--listen", f"{NODE_ADDRESS}:53", "--records", self.records
+        )
         self.dns.wait_listening(53, host=NODE_ADDRESS)
 
     def kind(self, *kinds):

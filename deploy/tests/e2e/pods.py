@@ -19,7 +19,13 @@ PROBE_SECONDS = 10
 LIBRARIES = ("/lib", "/lib64", "/usr/lib")
 # The files of an image and its entry point, by what its name ends with before the tag; the programs are the stage's.
 IMAGES = {
-    "relayd": ("relayd", {"/relayd": "relayd", **{f"/{name}": "relayd" for name in ("otelcol", "otelcol-contrib", "otelcol-k8s")}}),
+    "relayd": (
+        "relayd",
+        {
+            "/relayd": "relayd",
+            **{f"/{name}": "relayd" for name in ("otelcol", "otelcol-contrib", "otelcol-k8s")},
+        },
+    ),
     "jaeger": ("jaeger", {"/jaeger": "jaeger"}),
     "opentelemetry-collector-contrib": ("otelcol", {"/otelcol": "otelcol", "/otelcol-contrib": "otelcol"}),
 }
@@ -108,18 +114,24 @@ class Pod:
     def _script(self, configs, files, entry, security):
         root = self.stage.path(f"{self.name}.root")
         os.makedirs(root, exist_ok=True)
-        mounts = [f"bind {shlex.quote(self.stage.programs[program])} {path}" for path, program in files.items()]
+        mounts = [
+            f"bind {shlex.quote(self.stage.programs[program])} {path}" for path, program in files.items()
+        ]
         if not all(is_static(self.stage.programs[program]) for program in files.values()):
             mounts += [f"bind {library} {library}" for library in LIBRARIES if os.path.isdir(library)]
         volumes = {volume["name"]: volume for volume in self.spec.get("volumes", [])}
         for mount in self.container.get("volumeMounts", []):
             mounts.append(self._mount(volumes[mount["name"]], mount["mountPath"], configs))
         command = self.container.get("command") or [f"/{entry}"]
-        argv = [self._expanded(word, self.environment) for word in [*command, *self.container.get("args", [])]]
+        argv = [
+            self._expanded(word, self.environment) for word in [*command, *self.container.get("args", [])]
+        ]
         # As a kubelet writes it; a pod of the host's network gets the host's, which has the first two lines, too.
         hosts = self.stage.path(f"{self.name}.hosts")
         with open(hosts, "w", encoding="utf-8") as file:
-            file.write(f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{self.address} {self.name}\n")
+            file.write(
+                f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{self.address} {self.name}\n"
+            )
         return SETUP.format(
             hosts=shlex.quote(hosts),
             root=shlex.quote(root), mounts="\n".join(mounts), user=f"{self.user}:{self.group}", group=self.group,
@@ -142,9 +154,26 @@ class Pod:
 
     def execute(self, *argv, seconds=PROBE_SECONDS):
         """Runs a program of the image in the pod, as `kubectl exec` does: its exit code and what it said."""
-        inside = ["nsenter", "--target", self.process.pid, "--mount", "--net", "--root", "--wdns=/", "-S", self.user, "-G", self.group]
+        inside = [
+            "nsenter",
+            "--target",
+            self.process.pid,
+            "--mount",
+            "--net",
+            "--root",
+            "--wdns=/",
+            "-S",
+            self.user,
+            "-G",
+            self.group,
+        ]
         ended = subprocess.run(
-            [*map(str, inside), "--", *argv], capture_output=True, text=True, timeout=seconds, check=False, env=self.environment
+            [*map(str, inside), "--", *argv],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env=self.environment,
         )
         return ended.returncode, (ended.stdout + ended.stderr).strip()
 
@@ -161,14 +190,18 @@ class Pod:
         named = {port.get("name"): port["containerPort"] for port in self.container.get("ports", [])}
         asked = found["httpGet"]
         try:
-            return True, get(f"http://{self.address}:{named.get(asked['port'], asked['port'])}{asked.get('path', '/')}")
+            return True, get(
+                f"http://{self.address}:{named.get(asked['port'], asked['port'])}{asked.get('path', '/')}"
+            )
         except OSError as error:
             return False, str(error)
 
     def wait_ready(self, seconds=READY_SECONDS):
         def ready():
             if not self.process.is_running():
-                raise Failed(f"{self.name} ended with {self.process.child.returncode}: {self.process.tail()[-1500:]}")
+                raise Failed(
+                    f"{self.name} ended with {self.process.child.returncode}: {self.process.tail()[-1500:]}"
+                )
             return self.probe("readinessProbe")[0]
 
         wait_until(ready, seconds, f"{self.name} to be ready")

@@ -13,17 +13,19 @@ from process import Failed
 from stage import REPOSITORY
 
 DEPLOY = os.path.join(REPOSITORY, "deploy")
-LEVELS = ("restricted", "baseline", "privileged")
 # What the chart's versions are where there is no earlier release to take.
 EARLIER_VERSION = "0.0.9"
 WORKLOADS = ("DaemonSet", "Deployment")
-SERVER_VERSION = "1.37.2"
 
 
 def installs():
     """Name -> path of every install file."""
     folder = os.path.join(DEPLOY, "install")
-    return {name.removesuffix(".yaml"): os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".yaml")}
+    return {
+        name.removesuffix(".yaml"): os.path.join(folder, name)
+        for name in sorted(os.listdir(folder))
+        if name.endswith(".yaml")
+    }
 
 
 def overlays():
@@ -40,6 +42,10 @@ def read(path):
         return file.read()
 
 
+def chart_folder():
+    return os.path.join(DEPLOY, "helm", "relayd")
+
+
 class Server:
     """A control plane with the operators' kinds, and what it holds before anything is installed."""
 
@@ -52,7 +58,16 @@ class Server:
     def sweep(self, *namespaces):
         """Deletes all that is in namespaces, and these, as the namespace controller does."""
         for kind, namespace, name in sorted(one for one in self.plane.objects() if one[1] in namespaces):
-            self.plane.kubectl("delete", kind, name, "-n", namespace, "--wait=false", "--grace-period=0", "--ignore-not-found")
+            self.plane.kubectl(
+                "delete",
+                kind,
+                name,
+                "-n",
+                namespace,
+                "--wait=false",
+                "--grace-period=0",
+                "--ignore-not-found",
+            )
         self.delete("namespace", *namespaces)
 
     def settled(self):
@@ -72,7 +87,9 @@ class Server:
                 self.plane.finalize_namespace(namespace["metadata"]["name"])
         left, gone = self.plane.objects() - self.empty, self.empty - self.plane.objects()
         if left or gone:
-            raise Failed(f"after the deletion {sorted(map(str, left))} are left, and {sorted(map(str, gone))} are gone with it")
+            raise Failed(
+                f"after the deletion {sorted(map(str, left))} are left, and {sorted(map(str, gone))} are gone with it"
+            )
 
 
 def _apply(server, *arguments, stdin=None):
@@ -86,9 +103,13 @@ def _apply(server, *arguments, stdin=None):
 def _check_applied(server, apply, source, stdin=None):
     """Applies, applies again without effect, compares, looks at the agents as they are stored, deletes: how many objects there were."""
     count = _apply(server, *apply, *source, stdin=stdin)
-    compared = server.plane.kubectl("diff", *(["--server-side"] if "--server-side" in apply else []), *source, stdin=stdin, may_fail=True)
+    compared = server.plane.kubectl(
+        "diff", *(["--server-side"] if "--server-side" in apply else []), *source, stdin=stdin, may_fail=True
+    )
     if compared.returncode != 0 or compared.stdout:
-        raise Failed(f"kubectl diff is not empty after {' '.join(apply)} {' '.join(source)}: {compared.stdout[:800]}{compared.stderr[:300]}")
+        raise Failed(
+            f"kubectl diff is not empty after {' '.join(apply)} {' '.join(source)}: {compared.stdout[:800]}{compared.stderr[:300]}"
+        )
     # Warnings of a change that is only tried would be those that an upgrade shows.
     _apply(server, *apply, "--dry-run=server", *source, stdin=stdin)
     _check_agents(server)
@@ -108,12 +129,16 @@ def _check_agents(server):
             raise Failed(f"the stored DaemonSet {one['metadata']['name']} has host ports: {ports}")
         stored = (spec.get("hostNetwork"), spec.get("dnsPolicy"), rollout)
         if stored != (True, "ClusterFirstWithHostNet", {"maxSurge": 1, "maxUnavailable": 0}):
-            raise Failed(f"the stored DaemonSet {one['metadata']['name']} has (hostNetwork, dnsPolicy, rollingUpdate) {stored}")
+            raise Failed(
+                f"the stored DaemonSet {one['metadata']['name']} has (hostNetwork, dnsPolicy, rollingUpdate) {stored}"
+            )
 
 
 def install_files(server):
     """Each install file: applied by the server without a warning, kubectl diff empty, no hostPort stored, deleted without a remnant."""
-    counts = {name: _check_applied(server, ["--server-side"], ["-f", path]) for name, path in installs().items()}
+    counts = {
+        name: _check_applied(server, ["--server-side"], ["-f", path]) for name, path in installs().items()
+    }
     return _counted(counts)
 
 
@@ -125,7 +150,9 @@ def install_files_by_client(server):
 
 def kustomize_overlays(server):
     """Each overlay by `kubectl apply -k`, as an install file."""
-    counts = {name: _check_applied(server, ["--server-side"], ["-k", path]) for name, path in overlays().items()}
+    counts = {
+        name: _check_applied(server, ["--server-side"], ["-k", path]) for name, path in overlays().items()
+    }
     return _counted(counts)
 
 
@@ -133,110 +160,6 @@ def _counted(counts):
     if not counts:
         raise Failed("there is nothing to apply")
     return ", ".join(f"{name} {count} objects" for name, count in counts.items())
-
-
-def host_ports(server):
-    """A Pod made of the agents' template has no port of the node. Were one declared, it would: the server makes every port of a pod in
-    the host's network the node's, and a successor could not be placed beside it. And a misspelt key is refused."""
-    agent = next(one for one in documents(read(installs()["kubernetes"])) if one["kind"] == "DaemonSet")
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": agent["metadata"]["namespace"]}}
-    server.plane.kubectl("apply", "-f", "-", stdin=json.dumps(space))
-    try:
-        template = agent["spec"]["template"]
-        as_it_is = _stored_host_ports(server, template)
-        template["spec"]["containers"][0]["ports"] = [{"containerPort": 4317}]
-        declared = _stored_host_ports(server, template)
-        if as_it_is != [] or declared != [4317]:
-            raise Failed(f"host ports of the agents' pod: {as_it_is}; with 4317 declared: {declared}; expected none and 4317")
-        template["spec"]["hostNetwrok"] = True
-        said = server.plane.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(agent), may_fail=True)
-        if said.returncode == 0 or "hostNetwrok" not in said.stderr:
-            raise Failed(f"a DaemonSet with hostNetwrok was taken: {said.stdout}{said.stderr}")
-    finally:
-        server.sweep(space["metadata"]["name"])
-    return f"none; were 4317 declared: {declared}; hostNetwrok is refused"
-
-
-def _stored_host_ports(server, template):
-    name = f"pod-{len(template['spec']['containers'][0].get('ports', []))}"
-    pod = _pod(template, "relayd", {"name": name})
-    _account(server.plane, "relayd")
-    server.plane.kubectl("create", "-f", "-", stdin=json.dumps(pod))
-    stored = server.plane.json("get", "pod", name, "-n", "relayd")
-    return [port["hostPort"] for one in stored["spec"]["containers"] for port in one.get("ports", []) if port.get("hostPort")]
-
-
-def _pod(template, namespace, metadata):
-    metadata = {**metadata, "namespace": namespace, "labels": template["metadata"].get("labels", {})}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**template["spec"], "serviceAccountName": "default"}}
-
-
-def _account(plane, namespace):
-    """The ServiceAccount that every namespace has; its controller is not here."""
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace}}
-    plane.kubectl("apply", "-f", "-", stdin=json.dumps(account))
-
-
-def _templates(server):
-    """(name, pod template) of every workload of the install files, and the chart's test pod."""
-    found = {}
-    for name, path in installs().items():
-        for one in documents(read(path)):
-            if one["kind"] in WORKLOADS:
-                found[f"{name}/{one['metadata']['name']}"] = one["spec"]["template"]
-    for one in documents(server.helm("template", "relayd", _chart(), "--namespace", "relayd", "--kube-version", SERVER_VERSION)):
-        if one["kind"] == "Pod":
-            found[f"chart/{one['metadata']['name']}"] = {"metadata": one["metadata"], "spec": one["spec"]}
-    return found
-
-
-def _chart():
-    return os.path.join(DEPLOY, "helm", "relayd")
-
-
-def pod_security(server):
-    """A Pod of each template in namespaces that enforce restricted, baseline and privileged: the agents' pods are refused by the first
-    two for the host's network and for nothing else, all others are admitted everywhere."""
-    plane = server.plane
-    spaces = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"enforce-{level}", "labels": {
-            "pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/enforce-version": "latest"}}}
-        for level in LEVELS
-    ]  # fmt: skip
-    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": spaces})
-    plane.kubectl("apply", "-f", "-", stdin=listed)
-    admitted = denied = agents = 0
-    try:
-        for level in LEVELS:
-            _account(plane, f"enforce-{level}")
-        for name, template in _templates(server).items():
-            on_host = bool(template["spec"].get("hostNetwork"))
-            agents += on_host
-            for level in LEVELS:
-                violations = _create_pod(plane, template, f"enforce-{level}")
-                expected = {"host namespaces"} if on_host and level != "privileged" else set()
-                if violations != expected:
-                    raise Failed(f"{name} in a namespace that enforces {level} violates {violations or 'nothing'}, expected {expected}")
-                admitted, denied = admitted + (not violations), denied + bool(violations)
-        privileged = {"metadata": {}, "spec": {"containers": [{"name": "bad", "image": "bad:1", "securityContext": {"privileged": True}}]}}
-        if "privileged" not in _create_pod(plane, privileged, "enforce-baseline"):
-            raise Failed("a privileged container was admitted where baseline is enforced: admission is not at work")
-    finally:
-        server.sweep(*(one["metadata"]["name"] for one in spaces))
-    return f"{admitted} admitted, {denied} refused for the host's network alone, {agents} templates of agents"
-
-
-def _create_pod(plane, template, namespace):
-    """The names of the rules of pod security that a Pod of a template violates; empty if it was created."""
-    pod = _pod(template, namespace, {"generateName": "pod-"})
-    said = plane.kubectl("create", "-f", "-", stdin=json.dumps(pod), may_fail=True)
-    if said.returncode == 0:
-        return set()
-    found = re.search(r'violates PodSecurity "[^"]*": (.*)', said.stderr)
-    if not found:
-        raise Failed(f"a Pod was refused for another reason than pod security: {said.stderr[:600]}")
-    # Each rule is followed by what violates it, in brackets.
-    return {rule.strip(" ,") for rule in re.sub(r"\((?:[^()]|\([^()]*\))*\)", ",", found[1]).split(",") if rule.strip(" ,")}
 
 
 def upgrade(server):
@@ -259,12 +182,18 @@ def upgrade(server):
     if not notes:
         raise Failed("no install file was upgraded")
     _check_immutable(server)
-    since = f"since {tag}" if tag else f"from the same files of version {EARLIER_VERSION}, because no release has install files yet"
+    since = (
+        f"since {tag}"
+        if tag
+        else f"from the same files of version {EARLIER_VERSION}, because no release has install files yet"
+    )
     return f"{len(notes)} files {since}; a changed selector is refused"
 
 
 def _git(*arguments):
-    return subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        ["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 def _last_release():
@@ -281,8 +210,10 @@ def _at_release(tag, name):
 
 def _as_earlier(text):
     """An install file as an earlier version's: other versions in labels and image, another configuration and its checksum."""
-    version = yaml.safe_load(read(os.path.join(_chart(), "Chart.yaml")))["version"]
-    text = text.replace(f'"{version}"', f'"{EARLIER_VERSION}"').replace(f"relayd:{version}", f"relayd:{EARLIER_VERSION}")
+    version = yaml.safe_load(read(os.path.join(chart_folder(), "Chart.yaml")))["version"]
+    text = text.replace(f'"{version}"', f'"{EARLIER_VERSION}"').replace(
+        f"relayd:{version}", f"relayd:{EARLIER_VERSION}"
+    )
     text = re.sub(r"checksum/config: \w{8}", "checksum/config: 00000000", text)
     return text.replace("timeout: 200ms", "timeout: 100ms")
 
@@ -309,11 +240,16 @@ def chart(server):
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "relayd"}}
     server.plane.kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
     try:
-        server.helm("install", "relayd", _chart(), "--namespace", "relayd")
+        server.helm("install", "relayd", chart_folder(), "--namespace", "relayd")
         stored = server.plane.objects() - server.empty
         _check_agents(server)
-        server.helm("upgrade", "relayd", _chart(), "--namespace", "relayd", "--set", "gateway.replicas=3")
-        replicas = [one["spec"]["replicas"] for one in server.plane.json("get", "deployments", "-n", "relayd")["items"]]
+        server.helm(
+            "upgrade", "relayd", chart_folder(), "--namespace", "relayd", "--set", "gateway.replicas=3"
+        )
+        replicas = [
+            one["spec"]["replicas"]
+            for one in server.plane.json("get", "deployments", "-n", "relayd")["items"]
+        ]
         if 3 not in replicas:
             raise Failed(f"helm upgrade left the replicas {replicas}")
         server.helm("uninstall", "relayd", "--namespace", "relayd")
@@ -334,7 +270,9 @@ def openshift_nodes(server):
         _apply(server, "--server-side", *source)
         compared = server.plane.kubectl("diff", "--server-side", *source, may_fail=True)
         if compared.returncode != 0:
-            raise Failed(f"kubectl diff is not empty after {name}: {compared.stdout[:800]}{compared.stderr[:300]}")
+            raise Failed(
+                f"kubectl diff is not empty after {name}: {compared.stdout[:800]}{compared.stderr[:300]}"
+            )
         server.delete(*source)
     if not files:
         raise Failed("there is nothing to apply")

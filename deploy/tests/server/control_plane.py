@@ -29,7 +29,9 @@ class Keys:
         _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", CERTIFICATE_DAYS, "-subj", "/CN=test-ca",
                  "-keyout", self.path("ca.key"), "-out", self.path("ca.crt"))  # fmt: skip
         names = "DNS:localhost,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:10.96.0.1"
-        self._signed("apiserver", "/CN=kube-apiserver", f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
+        self._signed(
+            "apiserver", "/CN=kube-apiserver", f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n"
+        )
         # kube-apiserver takes a caller's trace context from this group (and system:monitoring) alone.
         self._signed("admin", "/O=system:masters/CN=admin", "extendedKeyUsage=clientAuth\n")
         _openssl("genrsa", "-out", self.path("accounts.key"), 2048)
@@ -72,7 +74,10 @@ class ControlPlane:
         wait_until(self._is_ready, START_SECONDS, "kube-apiserver to be ready")
 
     def _kubeconfig(self):
-        server = {"server": f"https://127.0.0.1:{APISERVER_PORT}", "certificate-authority": self.keys.path("ca.crt")}
+        server = {
+            "server": f"https://127.0.0.1:{APISERVER_PORT}",
+            "certificate-authority": self.keys.path("ca.crt"),
+        }
         user = {"client-certificate": self.keys.path("admin.crt"), "client-key": self.keys.path("admin.key")}
         return {
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -82,7 +87,9 @@ class ControlPlane:
 
     def _is_ready(self):
         if not self.apiserver.is_running():
-            raise Failed(f"kube-apiserver ended with {self.apiserver.child.returncode}: {self.apiserver.tail()[-1500:]}")
+            raise Failed(
+                f"kube-apiserver ended with {self.apiserver.child.returncode}: {self.apiserver.tail()[-1500:]}"
+            )
         return self.kubectl("get", "--raw", "/readyz", may_fail=True).stdout == "ok"
 
     def kubectl(self, *arguments, stdin=None, may_fail=False):
@@ -91,12 +98,22 @@ class ControlPlane:
         home = {"PATH": os.environ["PATH"], "HOME": self.stage.folder}
         try:
             ended = subprocess.run(
-                argv, input=stdin, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False, env=home
+                argv,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=KUBECTL_SECONDS,
+                check=False,
+                env=home,
             )
         except subprocess.TimeoutExpired:
-            raise Failed(f"kubectl {' '.join(map(str, arguments))} still ran after {KUBECTL_SECONDS} s") from None
+            raise Failed(
+                f"kubectl {' '.join(map(str, arguments))} still ran after {KUBECTL_SECONDS} s"
+            ) from None
         if ended.returncode != 0 and not may_fail:
-            raise Failed(f"kubectl {' '.join(map(str, arguments))} exited with {ended.returncode}: {ended.stderr.strip()[-1500:]}")
+            raise Failed(
+                f"kubectl {' '.join(map(str, arguments))} exited with {ended.returncode}: {ended.stderr.strip()[-1500:]}"
+            )
         return ended
 
     def json(self, *arguments):
@@ -118,5 +135,6 @@ class ControlPlane:
         if left:
             raise Failed(f"namespace {name} still holds {sorted(left)}")
         found["spec"]["finalizers"] = []
-        self.kubectl("replace", "--raw", f"/api/v1/namespaces/{name}/finalize", "-f", "-", stdin=json.dumps(found))
-
+        self.kubectl(
+            "replace", "--raw", f"/api/v1/namespaces/{name}/finalize", "-f", "-", stdin=json.dumps(found)
+        )

@@ -17,6 +17,7 @@ import traceback
 # The e2e runs' own modules; tools/python has no other path.
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "e2e"))
 
+import admission
 import checks
 import process
 from control_plane import ControlPlane
@@ -28,8 +29,8 @@ CHECKS = {
     "install": checks.install_files,
     "install-by-client": checks.install_files_by_client,
     "overlays": checks.kustomize_overlays,
-    "host-ports": checks.host_ports,
-    "pod-security": checks.pod_security,
+    "host-ports": admission.host_ports,
+    "pod-security": admission.pod_security,
     "upgrade": checks.upgrade,
     "chart": checks.chart,
     "openshift-nodes": checks.openshift_nodes,
@@ -43,7 +44,10 @@ def run(name, check, server):
         seen, failed = f"ok: {check(server)}", False
     except Exception as failure:  # whatever breaks, the other checks still run and the table says so
         words = str(failure) if isinstance(failure, Failed) else traceback.format_exc()
-        seen, failed = f"FAILED: {words.strip().splitlines()[0 if isinstance(failure, Failed) else -1][:150]}", True
+        seen, failed = (
+            f"FAILED: {words.strip().splitlines()[0 if isinstance(failure, Failed) else -1][:150]}",
+            True,
+        )
         print(f"--- {name} FAILED: {words}", flush=True)
     seconds = time.monotonic() - started
     print(f"[{seconds:5.1f} s] {name}: {seen}", flush=True)
@@ -79,7 +83,10 @@ def main():
         return stage.run("helm", *words, seconds=120, environment=home)
 
     server = checks.Server(plane, helm)
-    print(f"[{time.monotonic() - started:5.1f} s] kube-apiserver is ready; it holds {len(server.empty)} objects", flush=True)
+    print(
+        f"[{time.monotonic() - started:5.1f} s] kube-apiserver is ready; it holds {len(server.empty)} objects",
+        flush=True,
+    )
     rows = [run(name, check, server) for name, check in chosen.items()]
     stage.end()
     print(f"\n{render(('check', 's', 'seen'), [row[:3] for row in rows])}\n", flush=True)

@@ -80,11 +80,15 @@ def a_pod(run):
     containerd.stop()
     _remove_cgroups()
     metrics = Metrics(METRICS_PORT, agent.address)
-    by_transport = {kind: metrics.sum("otelcol_receiver_accepted_spans", transport=kind) for kind in ("http", "grpc")}
+    by_transport = {
+        kind: metrics.sum("otelcol_receiver_accepted_spans", transport=kind) for kind in ("http", "grpc")
+    }
     figures = end(agent)
     end(pods["gateway"])
     if by_transport["grpc"] or by_transport["http"] != figures["received"]:
-        raise Failed(f"containerd speaks OTLP/HTTP, and {agent.name} accepted {by_transport} and says {figures}")
+        raise Failed(
+            f"containerd speaks OTLP/HTTP, and {agent.name} accepted {by_transport} and says {figures}"
+        )
     check_in_jaeger(jaeger, ["containerd"], figures["delivered"])
     spans = sum(one["spans"] for one in pods_run)
     verdict = f"ok: {len(pods_run)} pods, {spans} spans in their callers' traces, all others once in Jaeger too{said}"
@@ -99,7 +103,9 @@ def _containerd(stage):
     # The shim is looked for on PATH.
     path = f"{os.path.dirname(stage.programs['containerd-shim-runc-v2'])}:{os.environ['PATH']}"
     environment = {**_tracing_environment(), "PATH": path}
-    containerd = stage.start("containerd", "containerd", "--config", config, "--log-level", "info", environment=environment)
+    containerd = stage.start(
+        "containerd", "containerd", "--config", config, "--log-level", "info", environment=environment
+    )
     wait_until(lambda: os.path.exists(SOCKET) and _serves(stage, containerd), 30, "containerd to serve")
     return containerd
 
@@ -124,7 +130,11 @@ def _ctr(stage, *arguments):
 
 
 def _name_of_image(stage):
-    names = [line.split()[0] for line in _ctr(stage, "images", "list").splitlines() if line.startswith(f"{RELAYD}:")]
+    names = [
+        line.split()[0]
+        for line in _ctr(stage, "images", "list").splitlines()
+        if line.startswith(f"{RELAYD}:")
+    ]
     if len(names) != 1:
         raise Failed(f"the archive of deploy/container gave the images {names}")
     return names[0]
@@ -161,8 +171,14 @@ def _pod(stage, jaeger, image, arguments, still_running):
     report = json.loads(text)
     if report["exit_code"] != 0 or report["running"] != still_running:
         raise Failed(f"the container of {image} says {report}")
-    missing = lambda: [call for call in CALLS if not any(call in span["name"] for span in _spans(jaeger, trace))]
-    wait_until(lambda: not missing(), EXPORTED_SECONDS, f"the trace of {image} in Jaeger with spans of {', '.join(CALLS)}")
+    missing = lambda: [
+        call for call in CALLS if not any(call in span["name"] for span in _spans(jaeger, trace))
+    ]
+    wait_until(
+        lambda: not missing(),
+        EXPORTED_SECONDS,
+        f"the trace of {image} in Jaeger with spans of {', '.join(CALLS)}",
+    )
     spans = _spans(jaeger, trace)
     known = {parent} | {span["spanId"] for span in spans}
     strays = [span["name"] for span in spans if span.get("parentSpanId") not in known]

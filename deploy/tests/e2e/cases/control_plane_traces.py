@@ -53,16 +53,28 @@ def _traced(run, installed):
     cluster = install(run, installed)
     pods = cluster.start_all()
     agent, jaeger = pods["agent"], pods["jaeger"]
-    plane = ControlPlane(run.stage, etcd_environment(run.stage), ["--tracing-config-file", tracing_configuration(run.stage)])
-    manifest = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OBJECT}, "data": {"key": "value"}})
+    plane = ControlPlane(
+        run.stage, etcd_environment(run.stage), ["--tracing-config-file", tracing_configuration(run.stage)]
+    )
+    manifest = json.dumps(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": OBJECT}, "data": {"key": "value"}}
+    )
     plane.kubectl("apply", "-f", "-", stdin=manifest)
     plane.kubectl("get", "configmap", OBJECT)
     plane.kubectl("delete", "configmap", OBJECT)
     own = secrets.token_hex(16)
     _get_with_trace(plane, own)
     of_kubectl = {"POST", "GET", "DELETE"}
-    wait_until(lambda: of_kubectl <= _traces_of_both(jaeger)[1], TRACED_SECONDS, f"traces of kubectl's {of_kubectl} in Jaeger")
-    found = wait_until(lambda: services_of_trace(QUERY_PORT, own, jaeger.address), TRACED_SECONDS, "the caller's trace in Jaeger")
+    wait_until(
+        lambda: of_kubectl <= _traces_of_both(jaeger)[1],
+        TRACED_SECONDS,
+        f"traces of kubectl's {of_kubectl} in Jaeger",
+    )
+    found = wait_until(
+        lambda: services_of_trace(QUERY_PORT, own, jaeger.address),
+        TRACED_SECONDS,
+        "the caller's trace in Jaeger",
+    )
     if not {"apiserver", "etcd"} <= set(found):
         raise Failed(f"the trace {own} of the caller holds spans of {', '.join(map(str, found))}")
     # What they still hold goes out as they end.
@@ -101,6 +113,8 @@ def _traces_of_both(jaeger):
         both += 1
         for _, span in spans:
             said = {one["key"]: one["value"].get("stringValue", "") for one in span.get("attributes", [])}
-            if said.get("user_agent.original", "").startswith("kubectl/") and "/namespaces/default/configmaps" in said.get("url.path", ""):
+            if said.get("user_agent.original", "").startswith(
+                "kubectl/"
+            ) and "/namespaces/default/configmaps" in said.get("url.path", ""):
                 methods.add(said["http.request.method"])
     return both, methods

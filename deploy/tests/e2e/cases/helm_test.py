@@ -30,7 +30,9 @@ def answers(run):
     passed, seconds = _run(run, cluster, template, "test-passes")
     found = re.search(rf"http://\S*:{QUERY_PORT}/trace/([0-9a-f]{{32}})", passed.log() + _said(passed))
     if passed.child.returncode != 0 or not found:
-        raise Failed(f"the test pod exited with {passed.child.returncode} and said: {_said(passed)}{passed.tail()}")
+        raise Failed(
+            f"the test pod exited with {passed.child.returncode} and said: {_said(passed)}{passed.tail()}"
+        )
     spans = services_of_trace(QUERY_PORT, found[1], pods["jaeger"].address)
     count = sum(map(len, spans.values()))
     if not count:

@@ -33,7 +33,9 @@ def every_spelling(run):
         raise Failed(f"{sent} spans were sent and {taken} accepted")
     for port in (GRPC_PORT, HTTP_PORT):
         if is_listening(port, run.node.address):
-            raise Failed(f"the agent listens on {run.node.address}:{port} for the whole network, and its values say loopback")
+            raise Failed(
+                f"the agent listens on {run.node.address}:{port} for the whole network, and its values say loopback"
+            )
     for service in services:
         check_in_jaeger(pods["jaeger"], [service], each)
     delivered = end(agent)["delivered"]

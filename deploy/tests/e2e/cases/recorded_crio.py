@@ -34,7 +34,13 @@ def through(run):
     for number, endpoint in enumerate(ENDPOINTS):
         service = f"crio-exporter-{number}"
         program = run.stage.start(
-            service, "go-sdk", "--service", service, "--rate", RATE, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{endpoint}"}
+            service,
+            "go-sdk",
+            "--service",
+            service,
+            "--rate",
+            RATE,
+            environment={"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{endpoint}"},
         )
         time.sleep(SECONDS)
         program.stop()
@@ -48,4 +54,11 @@ def through(run):
     end(pods["gateway"])
     if not sent == taken == figures["delivered"]:
         raise Failed(f"{sent} spans were sent, {taken} accepted, and {agent.name} says {figures}")
-    return Row("", sent, taken, figures["delivered"], sent, f"ok: the pod's {replayed['spans']} spans are one trace; 2 exporters, no error")
+    return Row(
+        "",
+        sent,
+        taken,
+        figures["delivered"],
+        sent,
+        f"ok: the pod's {replayed['spans']} spans are one trace; 2 exporters, no error",
+    )

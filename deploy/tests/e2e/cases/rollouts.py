@@ -49,7 +49,11 @@ def surge(run):
         received += end(pod)["received"]
         ended.append(time.monotonic() - started)
         started = time.monotonic()
-        wait_until(lambda: _metrics_of(node, successor), TAKEN_OVER_SECONDS, f"the metrics of {successor.name} on the node's port")
+        wait_until(
+            lambda: _metrics_of(node, successor),
+            TAKEN_OVER_SECONDS,
+            f"the metrics of {successor.name} on the node's port",
+        )
         taken.append(time.monotonic() - started)
         pod = successor
     time.sleep(BETWEEN_SECONDS)
@@ -63,9 +67,13 @@ def surge(run):
     counted = stage.testkit("tally", "--sent", report, "--received", dump)["sent"]
     wrong = [f"{counted[key]} spans {key}" for key in ("lost", "twice", "refused") if counted[key]]
     if probed["refused"] or probed["late"]:
-        wrong.append(f"{probed['refused']} new connections refused, {probed['late']} taken late, of {probed['probes']}")
+        wrong.append(
+            f"{probed['refused']} new connections refused, {probed['late']} taken late, of {probed['probes']}"
+        )
     if told["repeated"]:
-        wrong.append(f"{told['repeated']} requests sent again, because an answer was lost with its connection")
+        wrong.append(
+            f"{told['repeated']} requests sent again, because an answer was lost with its connection"
+        )
     if counted["acknowledged"] < rollouts * BETWEEN_SECONDS * REQUESTS_PER_SECOND * SPANS_PER_REQUEST // 2:
         wrong.append(f"only {counted['acknowledged']} spans were acknowledged")
     figures = (
@@ -75,14 +83,30 @@ def surge(run):
     if wrong:
         raise Failed(f"{'; '.join(wrong)}; {figures}")
     seen = counted["acknowledged"] - counted["lost"]
-    return Row("", counted["acknowledged"], received, received, seen, f"ok: nothing refused, lost or doubled in {figures}")
+    return Row(
+        "",
+        counted["acknowledged"],
+        received,
+        received,
+        seen,
+        f"ok: nothing refused, lost or doubled in {figures}",
+    )
 
 
 def _sink(run, cluster):
     """What the agents take for the gateway: keeps every message that it acknowledged."""
     address, dump = run.node.next_address(), run.stage.path("sink.messages")
     netns = run.node.network("sink", address)
-    argv = [run.stage.programs["testkit"], "sink", "--listen", f"{address}:4317", "--max-recv-mib", "64", "--dump", dump]
+    argv = [
+        run.stage.programs["testkit"],
+        "sink",
+        "--listen",
+        f"{address}:4317",
+        "--max-recv-mib",
+        "64",
+        "--dump",
+        dump,
+    ]
     sink = Process("sink", ["nsenter", f"--net=/run/netns/{netns}", *argv], run.stage.folder)
     run.stage.processes.append(sink)
     sink.wait_listening(4317, host=address)
@@ -100,7 +124,9 @@ def _check_own_socket(cluster, pod):
     finally:
         other.process.send(signal.SIGCONT)
     if stopped or not running:
-        raise Failed(f"of two pods on a node the stopped one's probe says {stopped}, and the running one's {running}")
+        raise Failed(
+            f"of two pods on a node the stopped one's probe says {stopped}, and the running one's {running}"
+        )
     end(other)
 
 
