@@ -1,6 +1,6 @@
 """Runs the checks of deploy/ and prints the table.
 
-usage: main.py --tools DIR [--only WORD]...
+usage: main.py --tools DIR [--slow] [--only WORD]...
 
 Must never end with 0 when a check has failed, when a module is missing, or when nothing was run.
 """
@@ -24,15 +24,16 @@ MODULES = (
 WIDTH = 100
 
 
-def load():
-    """(module, check's name, check) of every module, and what is wrong with the modules."""
+def load(slow):
+    """(module, check's name, check) of every module, with those of SLOW if asked for, and what is wrong with the modules."""
     checks, wrong = [], []
     for name in MODULES:
         if not (HERE / "checks" / f"{name}.py").is_file():
             wrong.append((name, "-", f"deploy/tests/checks/{name}.py is missing"))
             continue
         try:
-            found = importlib.import_module(f"checks.{name}").CHECKS
+            module = importlib.import_module(f"checks.{name}")
+            found = module.CHECKS + (getattr(module, "SLOW", []) if slow else [])
         except Exception:  # the other modules still run and the table says so
             wrong.append((name, "-", f"cannot be loaded: {traceback.format_exc().splitlines()[-1]}"))
             print(f"--- {name}\n{traceback.format_exc()}", flush=True)
@@ -79,6 +80,7 @@ def main():
     parser = argparse.ArgumentParser(description="checks of deploy/ that need no cluster")
     parser.add_argument("--tools", required=True, help="folder that tools/build has filled")
     parser.add_argument("--root", help="the checkout to look at (default: the one that this file is in)")
+    parser.add_argument("--slow", action="store_true", help="those of several minutes, too")
     parser.add_argument(
         "--only", action="append", default=[], help="run the checks whose module or name has this word in it"
     )
@@ -87,7 +89,7 @@ def main():
         sys.exit("asserts are off (python -O or PYTHONOPTIMIZE): nothing would be checked")
     tools = Tools(arguments.root or HERE.parent.parent, arguments.tools)
 
-    checks, wrong = load()
+    checks, wrong = load(arguments.slow)
     chosen = [
         row
         for row in checks
