@@ -1,6 +1,6 @@
 """The page that a full run leaves behind: when it was, of which commit, with what, and its table.
 
-Must never be written by a run that left something out.
+Must never be written by a run that left something out or failed.
 """
 
 import os

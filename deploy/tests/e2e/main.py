@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--full", action="store_true", help="the long forms of all scenarios")
     parser.add_argument("--only", action="append", help="run the scenarios whose name has this word in it")
     parser.add_argument("--image", help="archive of deploy/container's image, to run as a pod of containerd")
-    parser.add_argument("--last-run", help="page to write after a full run of all scenarios")
+    parser.add_argument("--last-run", help="page to write after a full run in which all scenarios passed")
     arguments = parser.parse_args()
     programs = json.loads(arguments.programs)
     for name, path in programs.items():
@@ -107,7 +107,7 @@ def main():
             f"left out, because their programs are not built: {', '.join(left_out)} (deploy/tests/e2e/run --full builds them)"
         )
     print(f"{len(rows) - len(failed)} of {len(rows)} scenarios passed", flush=True)
-    if arguments.full and arguments.last_run and set(chosen) == set(SCENARIOS):
+    if arguments.full and arguments.last_run and set(chosen) == set(SCENARIOS) and not failed:
         with open(arguments.last_run, "w", encoding="utf-8") as file:
             file.write(page(HEADINGS, lines, programs))
         print(f"written: {arguments.last_run}", flush=True)

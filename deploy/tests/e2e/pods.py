@@ -41,7 +41,8 @@ bind() {{ # bind SOURCE PATH: read-only
 }}
 mkdir -p "$root/dev" "$root/proc"
 mount --bind /proc "$root/proc"
-for one in null urandom; do touch "$root/dev/$one"; mount --bind "/dev/$one" "$root/dev/$one"; done
+# Those that every OCI runtime gives a container, but for the terminal.
+for one in null zero full random urandom; do touch "$root/dev/$one"; mount --bind "/dev/$one" "$root/dev/$one"; done
 bind /etc/resolv.conf /etc/resolv.conf
 bind {hosts} /etc/hosts
 {mounts}

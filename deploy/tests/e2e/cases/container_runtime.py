@@ -24,10 +24,10 @@ PAUSE, CALLER, RELAYD = "localhost/pause:1", "localhost/caller:1", "localhost/re
 # Of a pod's life over CRI; containerd calls its spans so.
 CALLS = ("RunPodSandbox", "CreateContainer", "StartContainer", "StopPodSandbox", "RemovePodSandbox")
 EXPORTED_SECONDS = 20
-# The agent in the image, on addresses that the one on the node does not have.
+# The agent in the image, on ports that the one on the node does not have.
 AGENT = (
-    "yaml:{receivers: {otlp: {protocols: {grpc: {endpoint: '127.0.0.2:4317'}}}}, exporters: {otlp: {endpoint: 'localhost:4317',"
-    " tls: {insecure: true}}}, extensions: {health_check: {endpoint: '127.0.0.2:13133'}}, service: {extensions: [health_check],"
+    "yaml:{receivers: {otlp: {protocols: {grpc: {endpoint: '127.0.0.1:24317'}}}}, exporters: {otlp: {endpoint: 'localhost:4317',"
+    " tls: {insecure: true}}}, extensions: {health_check: {endpoint: '127.0.0.1:24133'}}, service: {extensions: [health_check],"
     " telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [otlp], exporters: [otlp]}}}}"
 )
 
