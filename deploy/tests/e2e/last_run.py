@@ -5,6 +5,7 @@ Must never be written by a run that left something out or failed.
 
 import os
 import platform
+import re
 import subprocess
 import time
 
@@ -52,10 +53,5 @@ def page(headings, lines, programs):
 
 
 def _version(name, words):
-    """The first word of a version's looks: with a digit and a point."""
-    found = [
-        word.strip(",")
-        for word in words.split()
-        if any(letter.isdigit() for letter in word) and "." in word and "/" not in word
-    ]
+    found = re.search(r"v?\d+\.\d+[\w.+-]*", words)
     return f"{name} {found[0] if found else 'of unknown version'}"
