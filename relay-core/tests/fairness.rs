@@ -72,9 +72,9 @@ fn watch(stats: StatsReader, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<u
 }
 
 /// Scenario: an upstream that takes at most 6 MiB/s; one connection with 256 streams that send requests of 64 KiB without a pause,
-/// nine with one call of 4 KiB at a time. Guarantee: none of the nine is refused, the noisy one is; the nine get about the
-/// same, and each at least half of an equal share of the bytes, as far as its one call at a time can use it; what is held never
-/// exceeds its bound.
+/// nine with one call of 4 KiB at a time. Guarantee: none of the nine is refused, the noisy one is; those of one core get the
+/// same, those of both about the same, and each at least half of an equal share of the bytes, as far as its one call at a time can
+/// use it; what is held never exceeds its bound.
 #[test]
 fn a_noisy_connection_does_not_starve_the_others() {
     let _alone = alone();
@@ -124,8 +124,13 @@ fn a_noisy_connection_does_not_starve_the_others() {
     assert_eq!(refused, 0, "{taken:?}");
     assert!(noisy.1 > 0 && noisy.0 > 0, "{noisy:?}");
     let (least, most) = (taken.iter().min().unwrap(), taken.iter().max().unwrap());
-    // Those on a core that something else on the machine uses too are slower: 2.2 times was seen.
-    assert!(least * 4 >= *most, "{taken:?}");
+    // The cores get them in turn. Of one core all get the same; the core that reads the noisy one's 256 streams is slower for its own.
+    for core in [0, 1] {
+        let (least, most) =
+            (taken.iter().skip(core).step_by(2).min(), taken.iter().skip(core).step_by(2).max());
+        assert!(least.unwrap() * 5 >= most.unwrap() * 4, "{taken:?}");
+    }
+    assert!(least * 3 >= *most, "{taken:?}");
     // In a round each has its turn for 16 KiB; the noisy one needs four for a request.
     assert!(*least >= noisy.0, "{taken:?} against {noisy:?}");
     settled(&drain(relay, SOON));

@@ -17,6 +17,7 @@ use support::http1::{Http1, Response};
 use support::{SOON, drain, encoded, endpoint, loopback, settled, upstream};
 use testkit::collector::{Collector, Reply, Script};
 use testkit::oracle::ExportTraceServiceResponse;
+use testkit::rpc_status::RpcStatus;
 
 const TRACES: &str = "/v1/traces";
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
@@ -38,15 +39,6 @@ fn relay_to(collector: &Collector) -> RelayHandle {
 
 fn connect(relay: &RelayHandle) -> Http1 {
     Http1::connect(relay.listening_on()[0].tcp().unwrap())
-}
-
-/// `google.rpc.Status` as the specification has it.
-#[derive(Clone, PartialEq, prost::Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
 }
 
 /// A refusal's body is a Status in the request's encoding, with a message.

@@ -7,6 +7,7 @@ pub(crate) mod http1;
 pub(crate) mod http_out;
 pub(crate) mod leaving_peer;
 pub(crate) mod pointers;
+pub(crate) mod poison;
 pub(crate) mod quiet_peer;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -89,4 +90,17 @@ pub(crate) fn assert_ok(responses: &[RawResponse]) {
         assert_eq!((response.status, response.grpc_status()), (200, Some(0)), "{response:?}");
         assert_eq!(&response.body[..], [0; 5], "full success is an empty message");
     }
+}
+
+/// How `config` tries again.
+pub(crate) fn retry(config: &mut UpstreamConfig) -> &mut RetryPolicy {
+    match &mut config.destination {
+        Destination::Grpc(grpc) => &mut grpc.retry,
+        Destination::Http(http) => &mut http.retry,
+        Destination::Keyed(_) | Destination::Sink(_) => panic!("it has none"),
+    }
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
