@@ -20,8 +20,9 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("http2", &["grpc"]),
     ("queue", &[]),
     ("batch", &["edit", "otlp", "queue", "wire"]),
+    ("spill", &["batch", "otlp", "wire"]),
     ("upstream", &["grpc", "batch"]),
-    ("config", &["batch", "edit", "otlp", "upstream"]),
+    ("config", &["batch", "edit", "otlp", "spill", "upstream"]),
     ("stats", &["batch", "otlp"]),
 ];
 
