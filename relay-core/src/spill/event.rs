@@ -95,6 +95,8 @@ pub struct Adoption {
     pub bytes: u64,
     /// Directories of processes that live.
     pub still_locked: usize,
+    /// Directories of dead processes that could not be taken over for now.
+    pub failed: usize,
 }
 
 /// What a log holds.
