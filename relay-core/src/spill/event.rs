@@ -93,10 +93,9 @@ pub struct Adoption {
     pub segments: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Directories of processes that live.
+    /// Directories that are worth another look: of processes that live, and of dead ones that could not be taken over for now
+    /// ([`Event::Failed`] says why).
     pub still_locked: usize,
-    /// Directories of dead processes that could not be taken over for now.
-    pub failed: usize,
 }
 
 /// What a log holds.

@@ -50,7 +50,7 @@ impl<D: Disk> Log<D> {
                 let adopted = self.adopt_dir(&dir, &mut adoption, &mut tables);
                 // Not found: another process was faster.
                 if let Err(error) = adopted.or_else(unless(io::ErrorKind::NotFound)) {
-                    adoption.failed += 1;
+                    adoption.still_locked += 1;
                     self.failed("take over the directory of a dead process", &error);
                 }
             } else if let Some(owner) = name.strip_prefix(UNFINISHED) {
