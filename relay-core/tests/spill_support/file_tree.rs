@@ -61,7 +61,9 @@ impl NameChange {
         let slots = |change: &Self| [change.unlinked.clone(), change.linked.clone()].into_iter().flatten();
         self.inode == earlier.inode
             || slots(self).any(|slot| slots(earlier).any(|other| slot == other))
+            // A directory is there before what is in it, and goes after it.
             || slots(self).any(|(dir, _)| dir == earlier.inode)
+            || slots(earlier).any(|(dir, _)| dir == self.inode)
     }
 }
 

@@ -11,7 +11,10 @@ pub(crate) fn record(key: u64, bytes: usize) -> NewRecord {
     let mut random = Xorshift::new(key ^ (bytes as u64) << 40);
     let mut payload = key.to_le_bytes().to_vec();
     payload.extend((bytes as u64).to_le_bytes());
-    payload.extend((payload.len()..bytes).map(|_| random.next_u64() as u8));
+    while payload.len() < bytes {
+        payload.extend(random.next_u64().to_le_bytes());
+    }
+    payload.truncate(bytes.max(16));
     let whole = Bytes::from(payload);
     let (mut parts, mut pieces) = (Vec::new(), Vec::new());
     let mut rest = whole;
