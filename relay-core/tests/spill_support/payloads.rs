@@ -12,7 +12,7 @@ pub(crate) fn record(key: u64, bytes: usize) -> NewRecord {
     let mut payload = key.to_le_bytes().to_vec();
     payload.extend((bytes as u64).to_le_bytes());
     while payload.len() < bytes {
-        payload.extend(random.next_u64().to_le_bytes());
+        payload.extend_from_slice(&random.next_u64().to_le_bytes());
     }
     payload.truncate(bytes.max(16));
     let whole = Bytes::from(payload);

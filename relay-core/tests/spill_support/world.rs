@@ -16,6 +16,9 @@ use super::payloads::{key_of, record};
 
 pub(crate) const DIR: &str = "/var/spool/otlp_traces";
 
+/// When every world begins, in milliseconds since 1970.
+const BEGINNING: u64 = 1_800_000_000_000;
+
 /// What is known of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
@@ -101,7 +104,20 @@ impl World {
                 rates.sync_eio = if config.fsync { *random.pick(&[0, 4, 20]) } else { 0 };
             }
         }
-        let now = 1_800_000_000_000;
+        Self::with(random, disk, config, rates)
+    }
+
+    /// One whose disk has no faults by itself, to be told step by step.
+    pub(crate) fn scripted(seed: u64) -> Self {
+        let disk = FaultDisk::new(seed);
+        disk.create_dir(Path::new(DIR).parent().unwrap()).unwrap();
+        disk.settle();
+        let config = LogConfig { free_bytes_min: 0, segment_bytes_max: 4_000, ..LogConfig::default() };
+        Self::with(Xorshift::new(seed), disk, config, Rates::default())
+    }
+
+    fn with(random: Xorshift, disk: FaultDisk, config: LogConfig, rates: Rates) -> Self {
+        let now = BEGINNING;
         let (truths, processes, story, violations) = Default::default();
         let is_healthy = true;
         let mut world =
@@ -128,15 +144,36 @@ impl World {
             62..75 => self.read(who),
             75..84 => self.work(who),
             84..87 => self.close(who),
-            87..90 => self.kill(who),
+            87..89 => self.kill(who),
+            89..90 => self.die_soon(),
             90..93 if self.processes.len() < 3 => self.start(),
             90..96 => self.adopt(who),
             96..98 => self.lose_power(),
             _ => self.change_faults(),
         }
+        self.bury();
     }
 
-    fn start(&mut self) {
+    /// A process dies in one of the next calls that change the disk.
+    fn die_soon(&mut self) {
+        let after = self.random.below(12) as u64;
+        self.disk.die_after(after);
+        self.tell(format!("somebody will die after {after} calls"));
+    }
+
+    /// Forgets processes that have died in a call: nobody has what they had.
+    pub(crate) fn bury(&mut self) {
+        let (processes, story, now) = (&mut self.processes, &mut self.story, self.now);
+        processes.retain(|process| {
+            let is_living = process.disk.is_living();
+            if !is_living {
+                story.push(format!("{} {} is dead", now - BEGINNING, process.name));
+            }
+            is_living
+        });
+    }
+
+    pub(crate) fn start(&mut self) {
         let disk = self.disk.another_process();
         let name = owner_name(self.now, self.random.next_u64() as u32);
         let log = Log::new(disk.clone(), PathBuf::from(DIR), name.clone(), self.config.clone());
@@ -147,7 +184,7 @@ impl World {
         self.adopt(self.processes.len() - 1);
     }
 
-    fn adopt(&mut self, who: usize) {
+    pub(crate) fn adopt(&mut self, who: usize) {
         let (now, process) = (self.now, &mut self.processes[who]);
         let adoption = process.log.adopt(now);
         let line = format!("{} adopts: {adoption:?}", process.name);
@@ -155,7 +192,7 @@ impl World {
         self.hear(who);
     }
 
-    fn append(&mut self, who: usize) {
+    pub(crate) fn append(&mut self, who: usize) {
         let first = self.truths.len() as u64;
         let count = 1 + self.random.below(4) as u64;
         let sizes: Vec<usize> = (0..count).map(|_| 16 + self.random.below(3_000)).collect();
@@ -175,7 +212,7 @@ impl World {
             may_be_twice: false,
         }));
         self.tell(format!("{} appends {first} and {count} in all: {appended:?}", self.processes[who].name));
-        if self.is_healthy && fate == Fate::Unsaid {
+        if self.is_healthy && fate == Fate::Unsaid && self.processes[who].disk.is_living() {
             self.violated(format!("the disk is sound, and {appended:?}"));
         }
         if self.hear(who) || fate == Fate::Unsaid {
@@ -198,7 +235,7 @@ impl World {
         }
     }
 
-    fn settle(&mut self, who: usize) {
+    pub(crate) fn settle(&mut self, who: usize) {
         for _ in 0..1 + self.random.below(5) {
             let Some((id, key)) = self.some_held(who) else { return };
             self.settle_one(who, id, key);
@@ -217,7 +254,7 @@ impl World {
         self.tell(line);
     }
 
-    fn release(&mut self, who: usize) {
+    pub(crate) fn release(&mut self, who: usize) {
         for _ in 0..1 + self.random.below(5) {
             let Some((id, key)) = self.some_held(who) else { return };
             let process = &mut self.processes[who];
@@ -238,7 +275,7 @@ impl World {
         held.iter().nth(index).map(|(id, key)| (*id, *key))
     }
 
-    fn read(&mut self, who: usize) {
+    pub(crate) fn read(&mut self, who: usize) {
         let bytes_max = *self.random.pick(&[1, 2_000, 10_000, 1 << 20]);
         let now = self.now;
         let read = self.processes[who].log.read(bytes_max, now);
@@ -298,7 +335,7 @@ impl World {
         }
     }
 
-    fn work(&mut self, who: usize) {
+    pub(crate) fn work(&mut self, who: usize) {
         let now = self.now;
         for _ in 0..1 + self.random.below(8) {
             let process = &mut self.processes[who];
@@ -309,7 +346,7 @@ impl World {
         }
     }
 
-    fn close(&mut self, who: usize) {
+    pub(crate) fn close(&mut self, who: usize) {
         let now = self.now;
         let mut process = self.processes.swap_remove(who);
         let closed = process.log.close(now);
@@ -432,7 +469,7 @@ impl World {
     }
 
     pub(crate) fn tell(&mut self, line: String) {
-        self.story.push(format!("{} {line}", self.now - 1_800_000_000_000));
+        self.story.push(format!("{} {line}", self.now - BEGINNING));
     }
 
     pub(crate) fn violated(&mut self, line: String) {
