@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+mod spill;
 mod upstream;
 
+pub use spill::*;
 pub use upstream::*;
 
 /// Largest request that a receiver takes, in bytes, before and after decompression. OTLP 1.11, "OTLP/gRPC": 64 MiB is

@@ -211,6 +211,8 @@ impl BatchBuilder {
             charge: self.charge.take(),
             places: self.places.as_mut().map(|(_, charge)| charge.take()),
             ledger: Arc::clone(&self.ledger),
+            since: None,
+            hold: None,
         })
     }
 

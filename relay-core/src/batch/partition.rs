@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::custody::Hold;
 use super::{Batch, Origin, Part, Rope};
 
 impl Batch {
@@ -44,6 +45,8 @@ impl Batch {
             charge: self.charge.split_off(held),
             places: self.places.as_mut().map(|own| own.split_off(places)),
             ledger: Arc::clone(&self.ledger),
+            since: self.since,
+            hold: self.hold.as_ref().map(Hold::of_piece),
         };
         self.items -= items;
         self.rope = Rope::new(rest);

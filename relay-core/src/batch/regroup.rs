@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::custody::Hold;
 use super::sealed::share;
 use super::{Batch, Part, ReceiptSender, Rope};
 use crate::edit::{RoutingKey, partition};
@@ -82,6 +83,8 @@ impl Batch {
                 charge: self.charge.split_off(held),
                 places,
                 ledger: Arc::clone(&self.ledger),
+                since: self.since,
+                hold: self.hold.as_ref().map(Hold::of_piece),
             };
             (member, batch)
         });

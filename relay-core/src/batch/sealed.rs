@@ -4,7 +4,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::custody::Hold;
 use super::{DropReason, Encoding, Failure, Ledger, ReceiptSender, Rope, Settled, Unopened};
 use crate::edit::{Split, SplitLimit, split, split_keeping};
 use crate::otlp::{FramedRequest, RawRequest, Signal};
@@ -42,6 +44,10 @@ pub struct Batch {
     // Its places in a queue that is bounded in requests or items.
     pub(super) places: Option<Charge>,
     pub(super) ledger: Arc<Ledger>,
+    // When its first request came; `None` where nobody needs to know.
+    pub(super) since: Option<Instant>,
+    // Set once a copy of it is safe.
+    pub(super) hold: Option<Hold>,
 }
 
 impl Batch {
@@ -64,6 +70,8 @@ impl Batch {
             charge,
             places,
             ledger,
+            since: None,
+            hold: None,
         }
     }
 
@@ -206,6 +214,8 @@ impl Batch {
             charge: self.charge.split_off(self.charge.units() / 2),
             places: self.places.as_mut().map(|places| places.split_off(places.units() / 2)),
             ledger: Arc::clone(&self.ledger),
+            since: self.since,
+            hold: self.hold.as_ref().map(Hold::of_piece),
         };
         self.items -= second.items;
         self.rope = self.rope.slice(0, bytes).into();
@@ -311,6 +321,8 @@ impl Batch {
             charge: self.charge.split_off(held_bytes),
             places,
             ledger: Arc::clone(&self.ledger),
+            since: self.since,
+            hold: self.hold.as_ref().map(Hold::of_piece),
         }
     }
 
@@ -320,7 +332,7 @@ impl Batch {
         self.answer(&Settled::Dropped(reason));
     }
 
-    fn answer(&mut self, settled: &Settled) {
+    pub(super) fn answer(&mut self, settled: &Settled) {
         for (part, receipt) in self.receipts.drain(..) {
             let items = self.parts.get(part).map_or(0, |part| part.items);
             receipt.settle_items(settled.clone(), items);
@@ -337,6 +349,8 @@ pub(super) fn share(units: usize, items: u64, items_all: u64) -> usize {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.give_up(DropReason::Aborted);
+        if !self.let_go() {
+            self.give_up(DropReason::Aborted);
+        }
     }
 }
