@@ -74,7 +74,7 @@ pub(super) fn export(tree: &Tree, args: &RecordArgs, out: &mut dyn Write) -> Res
     if unknown_fields > 0 {
         note(&format!("{unknown_fields} fields that are not in OTLP 1.10 are not in the lines"));
     }
-    note(&format!("{lines} lines of {records} records; left out: {left_out}"));
+    note(&format!("records: {records}, lines: {lines}, left out: {left_out}"));
     Ok(code(left_out))
 }
 
@@ -141,7 +141,7 @@ fn visit_segment(
                 each(offset, &record)?;
             }
             Ok(Some(Found::Corrupt { offset, bytes, why, .. })) => {
-                say(offset, &format!("{why}: {bytes} bytes are lost"));
+                say(offset, &format!("{why}: {bytes} bytes cannot be read"));
             }
             Ok(Some(Found::Torn { offset, bytes })) if segment.owner.held != Held::Yes => {
                 let what = format!("{bytes} bytes at the end were cut off when its process ended");
@@ -160,11 +160,11 @@ fn visit_segment(
 fn write_head(place: &Place<'_>, record: &Record, out: &mut dyn Write) -> Result<(), Stop> {
     let settled = if place.is_settled { ", settled" } else { "" };
     let items = match record.encoding {
-        None => format!("{} {} of {} requests", record.items, record.signal.items(), record.parts.len()),
-        Some(encoding) => format!("{} requests of {} in {encoding}", record.items, record.signal.name()),
+        None => format!("{}: {}, requests: {}", record.signal.items(), record.items, record.parts.len()),
+        Some(encoding) => format!("requests of {} in {encoding}: {}", record.signal.name(), record.items),
     };
     let (exporter, when, bytes) = (&place.log.exporter, moment(record.unix_ms), record.payload.len());
-    writeln!(out, "=== {exporter}, {when}: {items}, {bytes} bytes{settled}")?;
+    writeln!(out, "=== {exporter}, {when}, {items}, bytes: {bytes}{settled}")?;
     let (path, offset) = (place.segment.file.path.display(), place.offset);
     writeln!(out, "=== {path}, byte {offset}, record {}", record.id.sequence)?;
     Ok(())

@@ -1,44 +1,20 @@
 //! What the segments of a log hold, in numbers, and which of their records are settled. Believes a footer, and reads a segment whole that
 //! has none; must never hold records.
 
-use std::fs::File;
-use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::Path;
 
-use relay_core::spill::{DiskFile, Found, SegmentError, SegmentReader};
+use relay_core::spill::{Disk, DiskFile, Found, OsDisk, OsFile, SegmentError, SegmentReader};
 
 use super::directory::{Held, LogDir, OwnerDir, SegmentFile};
 use super::settled::Settled;
-
-/// A file that is read and nothing else.
-#[derive(Debug)]
-pub(crate) struct ReadFile(File);
-
-impl DiskFile for ReadFile {
-    fn write_at(&self, _: u64, _: &[IoSlice<'_>]) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
-        FileExt::read_at(&self.0, into, at)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-}
 
 /// Bytes of a segment's header (docs/spool-format.md).
 const HEADER_BYTES: u64 = 40;
 
 /// A segment that can be read.
 pub(crate) struct Opened {
-    pub(crate) reader: SegmentReader<ReadFile>,
+    pub(crate) reader: SegmentReader<OsFile>,
     /// What is wrong with its header, which its name then stands for.
     pub(crate) damage: Option<SegmentError>,
     /// Its process was killed before the header was written.
@@ -50,14 +26,14 @@ pub(crate) struct Opened {
 /// # Errors
 /// It cannot be read, or is no segment that this version reads.
 pub(crate) fn open(path: &Path) -> Result<Option<Opened>, SegmentError> {
-    let file = match File::open(path) {
+    let file = match OsDisk::default().open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_unwritten = file.metadata()?.len() < HEADER_BYTES;
-    let (reader, damage) = SegmentReader::open_named(ReadFile(file), &name)?;
+    let is_unwritten = file.bytes()? < HEADER_BYTES;
+    let (reader, damage) = SegmentReader::open_named(file, &name)?;
     Ok(Some(Opened { reader, damage: damage.filter(|_| !is_unwritten), is_unwritten }))
 }
 

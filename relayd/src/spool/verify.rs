@@ -72,8 +72,7 @@ pub(super) fn verify(tree: &Tree, json: bool, out: &mut dyn Write) -> Result<Exi
         let sum = json!({ "kind": "sum", "segments": segments, "records": records, "bytes": bytes, "faults": faults });
         writeln!(out, "{sum}")?;
     } else {
-        let verdict = if faults == 0 { "sound".to_owned() } else { format!("faults: {faults}") };
-        writeln!(out, "{segments} segments, {records} records, {bytes} bytes: {verdict}")?;
+        writeln!(out, "segments: {segments}, records: {records}, bytes: {bytes}, faults: {faults}")?;
     }
     Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -132,8 +131,8 @@ fn verify_segment(
             }
             Found::Corrupt { offset, bytes, items, why } => {
                 damaged = true;
-                let items = items.map_or_else(String::new, |items| format!(", with {items} items"));
-                report.fault(path, Some(offset), &format!("{why}: {bytes} bytes are lost{items}"))?;
+                let items = items.map_or_else(String::new, |items| format!(", items: {items}"));
+                report.fault(path, Some(offset), &format!("{why}: {bytes} bytes cannot be read{items}"))?;
             }
             Found::Torn { offset, bytes } => {
                 let why = if is_held {
