@@ -1,0 +1,100 @@
+//! What is said of directories as they are found.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::{self, System};
+
+/// A directory of this test's own, gone at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("relayd-storage-{name}-{}", std::process::id()));
+        fs::remove_dir_all(&path).ok();
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn config(storage: &str) -> Config {
+    let yaml = format!(
+        "yaml:{{receivers: {{otlp: {{protocols: {{grpc: }}}}}}, extensions: {{file_storage/a: {{{storage}}}}}, \
+         exporters: {{otlp: {{endpoint: 'up:4317', sending_queue: {{storage: file_storage/a}}}}, \
+         otlp/2: {{endpoint: 'up:4317', sending_queue: {{storage: file_storage/a}}}}}}, \
+         service: {{extensions: [file_storage/a], pipelines: {{traces: {{receivers: [otlp], exporters: [otlp, otlp/2]}}}}}}}}"
+    );
+    config::load(&[yaml], &[], &System).unwrap().0
+}
+
+/// Guarantee: a directory is made with its parents and the permissions that are asked for, and found again; nothing is written there.
+#[test]
+fn a_directory_is_made_if_that_is_asked_for() {
+    let scratch = Scratch::new("made");
+    let directory = scratch.0.join("deep/spool");
+    let config = config(&format!(
+        "directory: {}, create_directory: true, directory_permissions: '0710'",
+        directory.display()
+    ));
+    for _ in 0..2 {
+        assert_eq!(prepare(&config), Ok(()));
+        let mode = fs::metadata(&directory).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode & 0o700, 0o700, "{mode:o}");
+        assert_eq!(mode & !0o710, 0, "{mode:o}");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    }
+}
+
+/// Guarantee: what is the configuration's fault is said once for all exporters that share it, with the way out, and not by `validate`.
+#[test]
+fn what_is_missing_is_said() {
+    let scratch = Scratch::new("missing");
+    let missing = scratch.0.join("spool");
+    let missing = missing.display();
+    let what = format!(
+        "extensions.file_storage/a.directory: {missing} does not exist; make it, or set create_directory: true"
+    );
+    let missing = config(&format!("directory: {missing}"));
+    assert_eq!(prepare(&missing), Err(vec![what]));
+    assert_eq!(crate::plan::check(&missing), Ok(()));
+    let file = scratch.0.join("file");
+    fs::write(&file, "").unwrap();
+    for directory in [file.clone(), file.join("below")] {
+        let directory = directory.display();
+        let what =
+            format!("extensions.file_storage/a.directory: {directory} is not a directory; name another one");
+        assert_eq!(
+            prepare(&config(&format!("directory: {directory}, create_directory: true"))),
+            Err(vec![what])
+        );
+    }
+}
+
+/// Guarantee: a disk that is out of order (here: a name that leads to itself) does not keep relayd from starting.
+#[test]
+fn a_disk_that_is_out_of_order_is_no_reason_not_to_start() {
+    let scratch = Scratch::new("loop");
+    let link = scratch.0.join("spool");
+    std::os::unix::fs::symlink(&link, &link).unwrap();
+    assert_eq!(prepare(&config(&format!("directory: {}", link.display()))), Ok(()));
+}
+
+#[test]
+fn the_line_at_the_start_says_what_is_promised() {
+    let words = |storage: &str| in_words(config(storage).exporters[0].kind.spill().unwrap());
+    assert_eq!(
+        words("directory: /spool"),
+        "what is not delivered within 100ms goes to /spool, at most 1024 MiB for each signal"
+    );
+    assert_eq!(
+        words("directory: /spool, fsync: false, max_size: 0"),
+        "what is not delivered within 100ms goes to /spool, without a bound; a power cut may take some of it (fsync: false)"
+    );
+}
