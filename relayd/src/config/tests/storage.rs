@@ -269,3 +269,34 @@ service: {extensions: [file_storage], pipelines: {traces: {receivers: [otlp], ex
         ]
     );
 }
+
+/// Guarantee: the page that is said to list every key does, with the default that a user gets.
+#[test]
+fn every_key_is_documented() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let rows = [
+        "| sending_queue.storage | none",
+        "| **sending_queue.spill_after** | 100ms |",
+        "| **sending_queue.acknowledge** | when_safe |",
+        "| directory | /var/lib/otelcol/file_storage |",
+        "| create_directory | false |",
+        "| directory_permissions | \"0750\" |",
+        "| fsync | **true** |",
+        "| **max_size_mib** | 1024 |",
+        "| max_size | |",
+        "| **max_age** | 0s",
+        "| **when_full** | refuse |",
+        "| **min_free_mib** | 128 |",
+        "| timeout, compaction, recreate | |",
+    ];
+    for row in rows {
+        assert!(page.contains(row), "no row {row:?}");
+    }
+    let known = &errors_of("{storage: file_storage}", "{file_storage: {dir: /x}}", "[file_storage]")[0];
+    let (_, known) = known.split_once("known here: ").unwrap();
+    for key in known.split(", ") {
+        let names_it =
+            |row: &&str| row.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == key);
+        assert!(rows.iter().any(names_it), "{key} has no row");
+    }
+}
