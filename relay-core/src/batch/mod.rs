@@ -15,6 +15,7 @@ mod rope;
 mod sealed;
 mod stored;
 mod unopened;
+mod waiting;
 
 #[cfg(feature = "io")]
 pub(crate) use builder::held_bytes;

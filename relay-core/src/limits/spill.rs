@@ -14,3 +14,55 @@ pub const SPILL_FREE_BYTES_MIN: u64 = 128 << 20;
 
 /// Largest segment file, in bytes, by default: what a crash leaves to be scanned, and what is deleted at once.
 pub const SPILL_SEGMENT_BYTES: u64 = 32 << 20;
+
+/// Longest segment that may be asked for, in bytes: its records are counted in 32 bits.
+pub const SPILL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Segments that the room on disk is cut into at the least: with fewer, one record that is not settled would hold too much of it.
+pub const SPILL_SEGMENTS_MIN: u64 = 8;
+
+/// Shortest segment that the room on disk is cut into for that, in bytes.
+pub const SPILL_SEGMENT_BYTES_MIN: u64 = 64 << 10;
+
+/// Largest payload of a record, in bytes: far more than any request that a receiver takes, far less than 32 bits count.
+pub const SPILL_PAYLOAD_BYTES_MAX: usize = 1 << 30;
+
+/// Largest table of parts of a record, in bytes: twenty for each of [`BATCH_PARTS_MAX`](super::BATCH_PARTS_MAX) parts, rounded up.
+pub const SPILL_PARTS_BYTES_MAX: usize = 512 << 10;
+
+/// Ranges of one vectored write: what Linux takes at once (IOV_MAX).
+pub const SPILL_WRITE_SLICES_MAX: usize = 1024;
+
+/// What is read of a segment at once, in bytes; of a longer record as much as it has. Records that are read together hold this memory
+/// together, so it is small against what a relay may hold.
+pub const SPILL_READ_BYTES: usize = 256 << 10;
+
+/// What a read takes of what follows a long record, in bytes: the head of the next one.
+pub const SPILL_READ_AHEAD_BYTES: usize = 4 << 10;
+
+/// What one step looks at, in bytes: some milliseconds of a disk, then whoever waits to store has its turn.
+pub const SPILL_STEP_BYTES: u64 = 4 << 20;
+
+/// Longest header of a segment of any version, in bytes.
+pub const SPILL_HEADER_BYTES_MAX: u64 = 4 << 10;
+
+/// Time without an append after which a segment that holds nothing any more is deleted although it could take more.
+pub const SPILL_IDLE: Duration = Duration::from_secs(1);
+
+/// Time between two writes of what is settled: what is delivered within it is sent again after a crash.
+pub const SPILL_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two looks for directories of dead processes, while one was seen whose process lives.
+pub const SPILL_ADOPT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Age from which a directory that was not finished being made is removed.
+pub const SPILL_UNFINISHED_AGE: Duration = Duration::from_secs(60);
+
+/// Bytes written between two questions for the free space of the file system.
+pub const SPILL_FREE_CHECK_BYTES: u64 = 64 << 20;
+
+/// Time between two such questions.
+pub const SPILL_FREE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Events that wait to be taken; of more, those that only make a log line are left out.
+pub const SPILL_EVENTS_MAX: usize = 256;

@@ -1,11 +1,30 @@
-//! What is on disk: placeholder of the lead's branch, replaced by w-log.
+//! The log on disk: what could not be delivered soon enough, in append-only segments that are the whole truth. It knows a file system
+//! by the traits [`Disk`] and [`DiskFile`] only, and the time as an argument; it starts no thread, and never looks into a payload.
+//!
+//! ```text
+//! NewRecord -> Log::append -> segment, synced -> RecordId
+//!                                 |
+//!              settle(id) <- delivered from memory
+//!              release(id) -> memory has let go of it -> Log::read -> Record -> settle(id)
+//! ```
+//!
+//! The format, what recovery does with each kind of damage and what each moment of a crash leaves behind: `docs/spool-format.md`.
 
-/// What happens when the log has reached its bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Nothing more is stored until there is room.
-    #[default]
-    Refuse,
-    /// The oldest segment makes room; what was in it counts as dropped.
-    DropOldest,
-}
+mod disk;
+mod event;
+mod names;
+mod reader;
+mod record;
+mod scan;
+mod segment;
+mod settled;
+mod summary;
+
+pub use disk::{Disk, DiskFile, Entry};
+pub use event::{Adoption, AppendError, Event, LogConfig, LogCounts, WhenFull};
+pub use names::{is_owner_name, is_segment_name, log_dir_name, owner_name};
+pub use reader::{Found, SegmentReader};
+pub use record::{Corruption, NewRecord, Record, RecordId};
+pub use segment::{SegmentError, SegmentHead};
+pub use settled::SettledTable;
+pub use summary::Summary;
