@@ -66,3 +66,12 @@ pub const SPILL_FREE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Events that wait to be taken; of more, those that only make a log line are left out.
 pub const SPILL_EVENTS_MAX: usize = 256;
+
+/// Time for which a segment rests that could not be read; others are read meanwhile.
+pub const SPILL_READ_RETRY: Duration = Duration::from_secs(1);
+
+/// Failures at one place of a segment after which what stands there counts as corrupt: the disk has had its time to recover.
+pub const SPILL_READ_FAILURES_MAX: u32 = 5;
+
+/// What is stepped over then where not even a head can be read, in bytes: a page.
+pub const SPILL_UNREADABLE_BYTES: u64 = 4 << 10;

@@ -142,6 +142,11 @@ pub(super) fn write_all(file: &impl DiskFile, mut at: u64, pieces: &[&[u8]]) -> 
 
 /// The `len` bytes from `at` on; fewer where the file ends.
 pub(super) fn read_up_to(file: &impl DiskFile, at: u64, len: usize) -> io::Result<Bytes> {
+    read_ahead(file, at, len, len)
+}
+
+/// The `len` bytes from `at` on; fewer where the file ends, or where what comes after the first `wanted` cannot be read.
+pub(super) fn read_ahead(file: &impl DiskFile, at: u64, wanted: usize, len: usize) -> io::Result<Bytes> {
     let mut bytes = BytesMut::zeroed(len);
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -149,6 +154,7 @@ pub(super) fn read_up_to(file: &impl DiskFile, at: u64, len: usize) -> io::Resul
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if filled >= wanted => break,
             Err(error) => return Err(error),
         }
     }

@@ -12,6 +12,8 @@
 
 mod disk;
 mod event;
+mod live;
+mod log;
 mod names;
 mod reader;
 mod record;
@@ -20,11 +22,19 @@ mod segment;
 mod settled;
 mod summary;
 
+use std::time::Duration;
+
 pub use disk::{Disk, DiskFile, Entry};
 pub use event::{Adoption, AppendError, Event, LogConfig, LogCounts, WhenFull};
+pub use log::Log;
 pub use names::{is_owner_name, is_segment_name, log_dir_name, owner_name};
 pub use reader::{Found, SegmentReader};
 pub use record::{Corruption, NewRecord, Record, RecordId};
 pub use segment::{SegmentError, SegmentHead};
 pub use settled::SettledTable;
 pub use summary::Summary;
+
+/// A duration in the unit of the log's times.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

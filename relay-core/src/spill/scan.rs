@@ -2,10 +2,11 @@
 //! slices of what it has read, and never copies or believes a length that it has not proven.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::disk::{DiskFile, read_up_to};
+use super::disk::{DiskFile, read_ahead};
 use super::record::{HEAD_BYTES, Head, MARKER};
 use super::segment::HEADER_BYTES;
 use crate::limits::{SPILL_READ_AHEAD_BYTES, SPILL_READ_BYTES};
@@ -30,6 +31,12 @@ impl Cursor {
         Self { at, sequence, damaged_from: None }
     }
 
+    /// Over `bytes` that cannot be read; what follows them is looked for.
+    pub(super) fn skip(&mut self, bytes: u64, end: u64) {
+        self.damaged_from.get_or_insert(self.at);
+        self.at = self.at.saturating_add(bytes).min(end);
+    }
+
     /// Past `head`, which the cursor is at.
     fn past(self, head: &Head) -> Self {
         Self::at(self.at.saturating_add(head.bytes()), head.sequence.saturating_add(1))
@@ -41,8 +48,8 @@ impl Cursor {
 pub(super) enum Step {
     /// A sound head at `offset`, the body of which is inside the segment.
     Head { offset: u64, head: Head },
-    /// No record for `bytes` from `offset` on, then a sound head, which the next step gives; `records` are missing.
-    Damaged { offset: u64, bytes: u64, records: u32 },
+    /// No record for `bytes` from `offset` on, then a sound head, which the next step gives; the records `missing` were there.
+    Damaged { offset: u64, bytes: u64, missing: Range<u32> },
     /// No record from `offset` to the end.
     Torn { offset: u64, bytes: u64 },
     /// The end.
@@ -61,7 +68,7 @@ pub(super) struct Scan {
     // What was read last, and where it begins.
     window: (u64, Bytes),
     // Bytes that may still be read from the file.
-    budget: u64,
+    pub(super) budget: u64,
 }
 
 impl Scan {
@@ -137,9 +144,9 @@ impl Scan {
                 skipped.is_some_and(|skipped| u64::from(skipped) <= room) && head.bytes() <= self.end - at
             });
             if let Some(head) = head {
-                let records = head.sequence - self.cursor.sequence;
+                let missing = self.cursor.sequence..head.sequence;
                 self.cursor = Cursor::at(at, head.sequence);
-                return Ok(Step::Damaged { offset: from, bytes: at - from, records });
+                return Ok(Step::Damaged { offset: from, bytes: at - from, missing });
             }
             self.cursor.at += 1;
         }
@@ -171,7 +178,8 @@ impl Scan {
             return Ok(window.slice(from..from + wanted));
         }
         let len = SPILL_READ_BYTES.max(wanted.saturating_add(SPILL_READ_AHEAD_BYTES));
-        let window = read_up_to(file, at, usize::try_from(left).map_or(len, |left| len.min(left)))?;
+        let len = usize::try_from(left).map_or(len, |left| len.min(left));
+        let window = read_ahead(file, at, wanted, len)?;
         self.budget = self.budget.saturating_sub(window.len().max(1) as u64);
         self.window = (at, window.clone());
         Ok(window.slice(..wanted.min(window.len())))

@@ -78,12 +78,12 @@ pub(super) fn read_footer(payload: &[u8]) -> Option<(Summary, SettledTable)> {
     Some((summary, read_table(table)?))
 }
 
-/// The footer that `file`, of `bytes`, ends with, and where it begins. Its last four bytes say how long it is.
+/// The footer that `file`, of `bytes`, ends with. Its last four bytes say how long it is.
 pub(super) fn find_footer(
     file: &impl DiskFile,
     segment: &SegmentHead,
     bytes: u64,
-) -> std::io::Result<Option<(u64, Summary, SettledTable)>> {
+) -> std::io::Result<Option<(Summary, SettledTable)>> {
     let least = (HEAD_BYTES + SUMMARY_BYTES + LENGTH_BYTES) as u64;
     let room = bytes.saturating_sub(HEADER_BYTES as u64);
     if room < least {
@@ -104,5 +104,5 @@ pub(super) fn find_footer(
     let Ok(len) = usize::try_from(head.body_bytes()) else { return Ok(None) };
     let body = read_up_to(file, at + HEAD_BYTES as u64, len)?;
     let is_sound = head.parts_bytes == 0 && head.prove_sum(&body).is_ok();
-    Ok(is_sound.then(|| read_footer(&body)).flatten().map(|(summary, table)| (at, summary, table)))
+    Ok(is_sound.then(|| read_footer(&body)).flatten())
 }
