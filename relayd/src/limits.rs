@@ -26,9 +26,8 @@ pub(crate) const TAKE_OVER_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Exporters of former configurations whose counts are remembered by name; those of more are added up in one row.
 pub(crate) const PAST_UPSTREAMS_MAX: usize = 256;
 
-/// The smallest bound on what an exporter may have on disk, in bytes: a file that is written beside one that is read
-/// ([`relay_core::limits::SPILL_SEGMENT_BYTES`]).
-pub(crate) const STORAGE_BYTES_MIN: u64 = 2 * relay_core::limits::SPILL_SEGMENT_BYTES;
+/// The smallest bound on what an exporter may have on disk, in bytes: the largest request that receivers take by default finds room.
+pub(crate) const STORAGE_BYTES_MIN: u64 = relay_core::limits::RECEIVE_MESSAGE_BYTES_MAX as u64;
 
 /// The shortest age after which what is on disk may be dropped: less would drop what a restart of the upstream leaves there.
 pub(crate) const STORAGE_AGE_MIN: Duration = Duration::from_secs(1);
