@@ -27,7 +27,7 @@ pub(crate) fn prepare(config: &Config) -> Result<(), Vec<String>> {
             }
             io::ErrorKind::NotADirectory => format!("{place} is not a directory; name another one"),
             io::ErrorKind::PermissionDenied => format!(
-                "{place} cannot be written: {error}; relayd's user needs it (chown, or fsGroup and an init container in Kubernetes)"
+                "{place} cannot be written: {error}; mount a volume there, or give it to relayd's user (chown; fsGroup does nothing for a hostPath)"
             ),
             _ => {
                 tracing::warn!(
@@ -49,7 +49,15 @@ fn prepare_one(storage: &FileStorage) -> io::Result<()> {
         (Ok(found), _) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
         (Ok(_), _) => {}
         (Err(error), Some(mode)) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(mode).create(directory)?;
+            DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(|error| {
+                match error.kind() {
+                    // Where there has never been a directory it is no disk that has failed, but a volume that is missing.
+                    io::ErrorKind::ReadOnlyFilesystem => {
+                        io::Error::new(io::ErrorKind::PermissionDenied, error)
+                    }
+                    _ => error,
+                }
+            })?;
         }
         (Err(error), _) => return Err(error),
     }
