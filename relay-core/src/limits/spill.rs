@@ -6,6 +6,27 @@ use std::time::Duration;
 /// that waits for it does not notice.
 pub const SPILL_AFTER: Duration = Duration::from_millis(100);
 
+/// How often a sender that can start no call looks whether something has waited for too long, while something waits: a fraction of
+/// [`SPILL_AFTER`].
+pub const SPILL_LOOK_INTERVAL: Duration = Duration::from_millis(25);
+
+/// The same while the disk takes nothing.
+pub const SPILL_FAULT_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a drain waits for calls in flight before their batches are left to the disk: most calls end sooner, and what the upstream
+/// does take after that comes twice.
+pub const SPILL_DRAIN_CALLS_MAX: Duration = Duration::from_secs(2);
+
+/// Time for what is left at the end of a drain to be stored.
+pub const SPILL_DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// The part of an upstream's memory that its calls in flight may hold where there is a disk (a half): the rest is for what comes, and goes
+/// to disk if need be.
+pub const SPILL_CALLS_DIVISOR: usize = 2;
+
+/// The part up to which calls may hold it when something is read back from disk (a quarter).
+pub const SPILL_REPLAY_DIVISOR: usize = 4;
+
 /// What one upstream may have on disk, in bytes, by default: at a node's usual 100 KB/s some hours.
 pub const SPILL_BYTES_MAX: u64 = 1 << 30;
 
@@ -75,3 +96,40 @@ pub const SPILL_READ_FAILURES_MAX: u32 = 5;
 
 /// What is stepped over then where not even a head can be read, in bytes: a page.
 pub const SPILL_UNREADABLE_BYTES: u64 = 4 << 10;
+
+/// Access to the directories that are made for segments: theirs alone to write, for a group to look into (the Collector's default for its own).
+pub const SPILL_DIRECTORY_MODE: u32 = 0o750;
+
+/// Access to segment files, which hold what senders have sent: the owner alone, as the Collector's.
+pub const SPILL_FILE_MODE: u32 = 0o600;
+
+/// Payload that is written and synced together, in bytes: some hundredths of a second of a disk, so that who waits behind it is not kept
+/// for long.
+pub const SPILL_GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Records that are written and synced together.
+pub const SPILL_GROUP_RECORDS_MAX: usize = 512;
+
+/// What is read back ahead of who sends it, in bytes: a batch of the largest size, so that one is there when a call ends.
+pub const SPILL_REPLAY_BYTES: usize = 4 << 20;
+
+/// The part of an upstream's memory that is read back at once at most (an eighth), where that is less than [`SPILL_REPLAY_BYTES`].
+pub const SPILL_REPLAY_MEMORY_DIVISOR: usize = 8;
+
+/// Pause after the first failure of a disk; doubled after each other.
+pub const SPILL_RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// Longest such pause: how late it is seen at the most that a disk has room again.
+pub const SPILL_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// What the log's thread hears before it does something: more would keep those waiting whose stores it has.
+pub const SPILL_COMMANDS_PER_TURN: usize = 1024;
+
+/// How soon the log looks after itself when something has changed: deletes what is settled, writes down what is.
+pub const SPILL_WORK_SOON: Duration = Duration::from_millis(100);
+
+/// How often it does while it holds anything.
+pub const SPILL_WORK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How soon it is looked again whether what somebody wants can be read by now.
+pub const SPILL_READ_AGAIN: Duration = Duration::from_millis(100);

@@ -24,6 +24,9 @@ mod summary;
 
 use std::time::Duration;
 
+// Not an import: where a program that reads a log looks for the file system to read it from.
+#[cfg(feature = "io")]
+pub use super::io::spill::{OsDisk, OsFile, OsLock};
 pub use disk::{Disk, DiskFile, Entry};
 pub use event::{Adoption, AppendError, Event, LogConfig, LogCounts, WhenFull};
 pub use log::Log;

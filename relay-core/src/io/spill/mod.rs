@@ -1,67 +1,21 @@
-//! Stand-in of the lead's branch until w-spool's is merged.
-use crate::batch::{Custody, Encoding, Ledger, Part, Rope};
-use crate::config::SpillConfig;
-use crate::otlp::Signal;
-use crate::queue::{Budget, Charge};
-use crate::stats::SpillStats;
-use std::sync::Arc;
-use tokio::sync::oneshot;
-#[derive(Debug)]
-pub(crate) struct NewRecord {
-    pub signal: Signal,
-    pub encoding: Option<Encoding>,
-    pub items: u64,
-    pub unix_ms: u64,
-    pub parts: Vec<Part>,
-    pub payload: Rope,
-}
-#[derive(Debug)]
-pub(crate) struct Record {
-    pub signal: Signal,
-    pub encoding: Option<Encoding>,
-    pub items: u64,
-    pub parts: Vec<Part>,
-    pub payload: bytes::Bytes,
-}
-#[derive(Debug)]
-pub(crate) struct Replay {
-    pub(crate) record: Record,
-    pub(crate) custody: Arc<dyn Custody>,
-    pub(crate) charge: Charge,
-}
-#[derive(Debug)]
-pub(crate) struct NotStored;
-#[derive(Debug)]
-pub(crate) struct Spool;
-impl Spool {
-    pub(crate) fn start(
-        _: &SpillConfig,
-        _: (&str, Signal),
-        _: &Arc<Budget>,
-        _: [Arc<Ledger>; 2],
-        _: Box<dyn Fn() + Send + Sync>,
-    ) -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Self))
-    }
-    pub(crate) fn is_taking(&self) -> bool {
-        false
-    }
-    pub(crate) fn store(
-        self: &Arc<Self>,
-        _: NewRecord,
-    ) -> oneshot::Receiver<Result<Arc<dyn Custody>, NotStored>> {
-        oneshot::channel().1
-    }
-    pub(crate) fn next_replay(self: &Arc<Self>) -> Option<Replay> {
-        None
-    }
-    pub(crate) fn has_backlog(&self) -> bool {
-        false
-    }
-    pub(crate) fn stats(&self) -> SpillStats {
-        SpillStats::default()
-    }
-    pub(crate) fn close(&self) -> oneshot::Receiver<()> {
-        oneshot::channel().1
-    }
-}
+//! The disk behind one upstream: the operating system's file system, and the thread that carries the log out.
+//!
+//! Nothing here decides what is stored or sent; only [`crate::spill`] knows what the files look like.
+
+mod backoff;
+mod books;
+mod custody;
+mod directory;
+mod os_disk;
+mod reading;
+mod spool;
+mod storing;
+mod sync_times;
+#[cfg(test)]
+mod tests;
+mod words;
+mod worker;
+
+pub(crate) use custody::{NotStored, Storing};
+pub use os_disk::{OsDisk, OsFile, OsLock};
+pub(crate) use spool::{Replay, Spool};
