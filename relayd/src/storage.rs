@@ -1,73 +1,45 @@
-//! The directories that exporters keep on disk what they have not delivered: there before a relay starts, made where that was asked for.
-//! Must never write into one; a disk that is out of order is no reason not to start.
+//! The directories in which exporters keep what they have not delivered: made before a relay starts, where that was asked for. Whether
+//! one can be used the relay finds out. Must never write into one.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 
 use relay_core::config::Acknowledge;
 
 use crate::config::{Config, FileStorage, Spill};
 
-/// Sees to all directories that exporters of `config` use. What the disk itself is at fault for is logged: relayd runs without it until
-/// it is in order.
+/// Sees to it that all directories are there that exporters of `config` use.
 ///
 /// # Errors
-/// What is wrong with the configuration, or with whom a directory belongs to, a line each.
+/// Which one is not, and the way out, a line each.
 pub(crate) fn prepare(config: &Config) -> Result<(), Vec<String>> {
     let mut problems = Vec::new();
     for spill in config.exporters.iter().filter_map(|exporter| exporter.kind.spill()) {
-        let storage = &spill.storage;
-        let Err(error) = prepare_one(storage) else { continue };
-        let place = format!("extensions.{}.directory: {}", storage.id, storage.directory.display());
-        let problem = match error.kind() {
-            io::ErrorKind::NotFound => {
-                format!("{place} does not exist; make it, or set create_directory: true")
-            }
-            io::ErrorKind::NotADirectory => format!("{place} is not a directory; name another one"),
-            io::ErrorKind::PermissionDenied => format!(
-                "{place} cannot be written: {error}; mount a volume there, or give it to relayd's user (chown; fsGroup does nothing for a hostPath)"
-            ),
-            _ => {
-                tracing::warn!(
-                    "{place} cannot be used now: {error}; it is tried again when there is something to write"
-                );
-                continue;
-            }
+        let FileStorage { id, directory, created_with, .. } = &spill.storage;
+        // Where it cannot be looked at there is something else wrong, which the relay says.
+        if directory.try_exists().unwrap_or(true) {
+            continue;
+        }
+        let made = match created_with {
+            None => Err("does not exist; make it, or set create_directory: true".to_owned()),
+            Some(mode) => make(&spill.storage, *mode).map_err(|error| {
+                let way_out = "mount a volume there, or give what is above it to relayd's user (chown)";
+                format!("cannot be made: {error}; {way_out}")
+            }),
         };
-        if !problems.contains(&problem) {
-            problems.push(problem);
+        if let Err(what) = made {
+            let problem = format!("extensions.{id}.directory: {} {what}", directory.display());
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn prepare_one(storage: &FileStorage) -> io::Result<()> {
-    let directory = &storage.directory;
-    match (fs::metadata(directory), storage.created_with) {
-        (Ok(found), _) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
-        (Ok(_), _) => {}
-        (Err(error), Some(mode)) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(|error| {
-                match error.kind() {
-                    // Where there has never been a directory it is no disk that has failed, but a volume that is missing.
-                    io::ErrorKind::ReadOnlyFilesystem => {
-                        io::Error::new(io::ErrorKind::PermissionDenied, error)
-                    }
-                    _ => error,
-                }
-            })?;
-        }
-        (Err(error), _) => return Err(error),
-    }
-    may_write(directory)
-}
-
-/// Whether files can be made there; asked, not tried: with a healthy upstream not one byte is written.
-fn may_write(directory: &Path) -> io::Result<()> {
-    use rustix::fs::{Access, access};
-    Ok(access(directory, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
+fn make(storage: &FileStorage, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(&storage.directory)
 }
 
 /// What an exporter does with its storage, for the line at the start.

@@ -95,7 +95,7 @@ fn gauges(page: &mut Page<'_>, disks: &BTreeMap<Key<'_>, SpillStats>, unix_ms: u
     });
     let help = "How long ago the oldest of them came; 0 where there is none.";
     page.family("relayd_spill_oldest_age_seconds", help, Unit::Seconds, Some(age.collect()), false);
-    let help = "1 while nothing can be written; the log says why.";
+    let help = "1 while the disk takes nothing; the log says why.";
     page.gauge("relayd_spill_fault", help, Unit::None, rows(|disk| Some(u64::from(disk.fault.is_some()))));
 }
 
