@@ -46,7 +46,8 @@ fn send_round(relay: &RelayHandle, round: u64) -> (u64, u64) {
 #[test]
 fn a_full_disk_refuses_and_recovers() {
     let (mut collector, dir) = (away(), SpoolDir::new());
-    let spill = SpillConfig { bytes_max: 8 << 20, segment_bytes_max: 1 << 20, ..SpillConfig::new(dir.path()) };
+    let spill =
+        SpillConfig { bytes_max: 8 << 20, segment_bytes_max: 1 << 20, ..SpillConfig::new(dir.path()) };
     let relay = relay(&collector, spill);
     let (mut accepted, mut refused) = (0, 0);
     for round in 0..12 {

@@ -33,6 +33,7 @@ mod samples;
 mod send;
 mod signals;
 mod spool;
+mod storage;
 mod summary;
 mod text;
 mod watch;

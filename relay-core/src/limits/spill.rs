@@ -6,6 +6,27 @@ use std::time::Duration;
 /// that waits for it does not notice.
 pub const SPILL_AFTER: Duration = Duration::from_millis(100);
 
+/// How often a sender that can start no call looks whether something has waited for too long, while something waits: a fraction of
+/// [`SPILL_AFTER`].
+pub const SPILL_LOOK_INTERVAL: Duration = Duration::from_millis(25);
+
+/// The same while the disk takes nothing.
+pub const SPILL_FAULT_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a drain waits for calls in flight before their batches are left to the disk: most calls end sooner, and what the upstream
+/// does take after that comes twice.
+pub const SPILL_DRAIN_CALLS_MAX: Duration = Duration::from_secs(2);
+
+/// Time for what is left at the end of a drain to be stored.
+pub const SPILL_DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// The part of an upstream's memory that its calls in flight may hold where there is a disk (a half): the rest is for what comes, and goes
+/// to disk if need be.
+pub const SPILL_CALLS_DIVISOR: usize = 2;
+
+/// The part up to which calls may hold it when something is read back from disk (a quarter).
+pub const SPILL_REPLAY_DIVISOR: usize = 4;
+
 /// What one upstream may have on disk, in bytes, by default: at a node's usual 100 KB/s some hours.
 pub const SPILL_BYTES_MAX: u64 = 1 << 30;
 

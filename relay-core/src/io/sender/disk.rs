@@ -13,12 +13,12 @@ use crate::batch::{Batch, DropReason, Replayed};
 use crate::config::Acknowledge;
 use crate::io::apart::Family;
 use crate::io::clock;
-use crate::io::spill::NewRecord;
 use crate::io::spill::Spool;
 use crate::limits::{
     SPILL_CALLS_DIVISOR, SPILL_DRAIN_CALLS_MAX, SPILL_FAULT_LOOK_INTERVAL, SPILL_LOOK_INTERVAL,
     SPILL_REPLAY_DIVISOR,
 };
+use crate::spill::NewRecord;
 
 impl Sender {
     fn spool(&self) -> Option<&Arc<Spool>> {
@@ -146,20 +146,11 @@ impl Sender {
                 let mut storing = spool.store(record(batch));
                 let stored = tokio::select! {
                     biased;
-                    ended = &mut call => {
-                        // It was delivered meanwhile, or is in pieces now: the copy is needed no more.
-                        let guard = StoreGuard::new(self);
-                        tokio::task::spawn_local(async move {
-                            if let Ok(Ok(custody)) = storing.await {
-                                custody.settled();
-                            }
-                            drop(guard);
-                        });
-                        return ended;
-                    }
+                    // It was delivered meanwhile, or is in pieces now: dropping `storing` says that the copy is needed no more.
+                    ended = &mut call => return ended,
                     stored = &mut storing => stored,
                 };
-                if let Ok(Ok(custody)) = stored {
+                if let Ok(custody) = stored {
                     batch.secure(custody);
                     if !self.intake.upstream.config.wait_for_result {
                         batch.answer_stored();
@@ -220,7 +211,7 @@ async fn store(guard: StoreGuard, spool: Arc<Spool>, batch: Batch) {
 
 async fn keep(spool: &Arc<Spool>, batch: Batch) -> Option<Batch> {
     let mut batch = batch.release()?;
-    let Ok(Ok(custody)) = spool.store(record(&batch)).await else { return Some(batch) };
+    let Ok(custody) = spool.store(record(&batch)).await else { return Some(batch) };
     batch.secure_anew(custody);
     batch.release()
 }

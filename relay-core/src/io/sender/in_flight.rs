@@ -35,6 +35,7 @@ impl CallGuard {
             sender.replayed_last.set(kind == Kind::Replay);
         }
         sender.calls.set(sender.calls.get() + 1);
+        sender.intake.set_calling(true);
         sender.intake.counters.calls.add(1);
         if kind == Kind::Replay {
             sender.replays.set(sender.replays.get() + 1);
@@ -51,6 +52,7 @@ impl Drop for CallGuard {
     fn drop(&mut self) {
         let sender = &self.sender;
         sender.calls.set(sender.calls.get() - 1);
+        sender.intake.set_calling(sender.calls.get() > 0);
         if self.bytes > 0 {
             sender.intake.upstream.calls_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         }
