@@ -98,6 +98,10 @@ impl<F: DiskFile> SegmentReader<F> {
     ///
     /// # Errors
     /// What the file system says.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "after an error the same place is tried again, so it may have no end"
+    )]
     pub fn next(&mut self) -> io::Result<Option<Found>> {
         loop {
             let found = match self.scan.next(&self.file)? {

@@ -8,7 +8,9 @@ use super::disk::{DiskFile, read_up_to};
 use crate::limits::SPILL_HEADER_BYTES_MAX;
 
 /// Bytes of the header of version 1.
-pub(super) const HEADER_BYTES: usize = 40;
+pub(super) const HEADER_BYTES: usize = HEADER_LENGTH as usize;
+
+const HEADER_LENGTH: u16 = 40;
 
 /// The version that is written.
 pub(super) const VERSION: u16 = 1;
@@ -57,7 +59,7 @@ impl SegmentHead {
         let mut out = bytes.as_mut_slice();
         out.put_slice(&MAGIC);
         out.put_u16_le(VERSION);
-        out.put_u16_le(HEADER_BYTES as u16);
+        out.put_u16_le(HEADER_LENGTH);
         out.put_u32_le(0);
         out.put_u64_le(self.id);
         out.put_u64_le(self.created_unix_ms);

@@ -157,7 +157,8 @@ impl<D: Disk> Log<D> {
 
     /// The head of a segment whose number nobody has.
     fn new_head(&mut self, now: u64) -> SegmentHead {
-        self.newest_unix_ms = self.newest_unix_ms.max(now);
+        // A later one sorts behind it, also within the same millisecond and when the clock was set back.
+        self.newest_unix_ms = now.max(self.newest_unix_ms.saturating_add(1));
         loop {
             self.created = self.created.wrapping_add(1);
             // The owner's name is random; sums of inputs that differ in so few bits differ.

@@ -55,8 +55,9 @@ impl<D: Disk> Log<D> {
             Err(error) => {
                 let cursor = segment.could_not_be_read(scan.cursor, now);
                 segment.count_from(cursor);
+                let rests = segment.is_resting(now);
                 self.failed("count a segment", &error);
-                false
+                !rests
             }
         }
     }
