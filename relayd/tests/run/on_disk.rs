@@ -180,3 +180,22 @@ fn a_missing_directory_is_said_at_the_start() {
     assert_eq!(run(&[&yaml]), (Some(1), why));
     assert!(!missing.exists());
 }
+
+/// Scenario: an exporter of one pipeline leaves spans on disk; then logs have a pipeline with it too, by which its upstreams have other
+/// names. Guarantee: what is on disk belongs to the exporter and the signal, and is found.
+#[test]
+fn another_pipeline_does_not_hide_what_is_on_disk() {
+    let (collector, dir) = (Collector::start(Script::ok()), Dir::new("disk-pipelines"));
+    let away = with_storage(&closed_port(), &dir.path(""), STORAGE);
+    let relayd = Relayd::with_config(&away, &["--shutdown-timeout=100ms"]);
+    send_spans(&relayd.address_of("receiver otlp"), 40, 1);
+    assert_eq!(end(relayd), "received 40 = delivered 0 + refused back 0 + dropped 0 + 40 on disk");
+    let back = with_storage(&collector.addr().to_string(), &dir.path(""), STORAGE);
+    let back = back.replacen("pipelines: {", "pipelines: {logs: {receivers: [otlp], exporters: [otlp]}, ", 1);
+    let mut relayd = Relayd::with_config(&back, &[]);
+    assert_eq!(collector.wait_for_spans(40, PATIENCE), 40);
+    relayd.signal("-TERM");
+    assert_eq!(relayd.wait().0.code(), Some(0));
+    let report = relayd.stderr.wait_for("shutdown complete");
+    assert!(report.contains("exporter otlp@traces: received 0 + recovered 40 = delivered 40 + "), "{report}");
+}
