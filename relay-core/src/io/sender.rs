@@ -225,7 +225,10 @@ impl Sender {
         // Bounded by what the batch itself holds: cutting makes no new items.
         while let Some(batch) = family.pending.pop() {
             let Some(batch) = self.without_suspects(batch, &family) else { continue };
-            let ended = self.beside_disk(self.settle(&batch, &family, first_attempt), &batch).await;
+            let ended = {
+                let settling = std::pin::pin!(self.settle(&batch, &family, first_attempt));
+                self.beside_disk(settling, &batch).await
+            };
             let refusals = &self.intake.upstream.refusals;
             match ended.decision {
                 Decision::Deliver { rejected } => {

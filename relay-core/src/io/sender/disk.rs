@@ -2,7 +2,7 @@
 //! start: storing is a task of its own, or goes on beside the call.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -128,12 +128,15 @@ impl Sender {
     }
 
     /// Runs `call`, which sends `batch`; if that takes too long, stores a copy beside it and tells who waits.
-    pub(super) async fn beside_disk<T>(self: &Rc<Self>, call: impl Future<Output = T>, batch: &Batch) -> T {
+    pub(super) async fn beside_disk<T>(
+        &self,
+        mut call: Pin<&mut impl Future<Output = T>>,
+        batch: &Batch,
+    ) -> T {
         let (Some(spool), Some(after)) = (self.spool(), self.stores_after()) else { return call.await };
         if batch.is_safe() {
             return call.await;
         }
-        let mut call = pin!(call);
         let mut look_at = batch.since().unwrap_or_else(clock::now) + after;
         loop {
             tokio::select! {
