@@ -1,5 +1,8 @@
 //! A record: its head, the table of its parts, its payload; written from the memory that it is in, and proven when it is read.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes};
