@@ -6,78 +6,8 @@
 mod spill_support;
 
 use spill_support::audit::audit;
+use spill_support::life::{LIFE, act};
 use spill_support::world::World;
-
-/// What somebody does; the number is who.
-const LIFE: [(&str, usize); 44] = [
-    ("append", 0),
-    ("append", 0),
-    ("settle", 0),
-    ("release", 0),
-    ("wait", 0),
-    ("work", 0),
-    ("append", 0),
-    ("append", 0),
-    ("read", 0),
-    ("settle", 0),
-    ("append", 0),
-    ("release", 0),
-    ("wait", 0),
-    ("work", 0),
-    ("start", 0),
-    ("append", 1),
-    ("append", 1),
-    ("settle", 1),
-    ("settle", 0),
-    ("append", 0),
-    ("wait", 0),
-    ("work", 0),
-    ("work", 1),
-    ("close", 0),
-    ("adopt", 0),
-    ("work", 0),
-    ("read", 0),
-    ("settle", 0),
-    ("settle", 0),
-    ("wait", 0),
-    ("work", 0),
-    ("read", 0),
-    ("append", 0),
-    ("settle", 0),
-    ("settle", 0),
-    ("wait", 0),
-    ("work", 0),
-    ("close", 0),
-    ("start", 0),
-    ("work", 0),
-    ("read", 0),
-    ("settle", 0),
-    ("wait", 0),
-    ("close", 0),
-];
-
-/// Does one deed of a life; whether somebody has ended.
-fn act(world: &mut World, (deed, who): (&str, usize)) -> bool {
-    if world.processes.is_empty() {
-        world.start();
-    }
-    let before = world.processes.len();
-    let who = who.min(before - 1);
-    match deed {
-        "append" => world.append(who),
-        "settle" => world.settle(who),
-        "release" => world.release(who),
-        "read" => world.read(who),
-        "work" => world.work(who),
-        "adopt" => world.adopt(who),
-        "close" => world.close(who),
-        "start" => world.start(),
-        _ => world.now += 1_100,
-    }
-    world.bury();
-    world.check();
-    world.processes.len() < before
-}
 
 #[test]
 fn a_death_in_any_call() {

@@ -79,6 +79,11 @@ impl Calls {
         self.counts.get(&call).copied().unwrap_or_default()
     }
 
+    /// All calls.
+    pub(crate) fn all(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
     /// Calls that change the disk.
     pub(crate) fn changes(&self) -> u64 {
         self.counts.iter().filter(|(call, _)| call.changes_the_disk()).map(|(_, count)| count).sum()
@@ -100,9 +105,18 @@ struct Machine {
     calls: Calls,
 }
 
+/// Which calls are counted until one of them fails.
+#[derive(Clone, Copy, Debug)]
+enum Meant {
+    One(Call),
+    Any,
+    /// Those that change the disk.
+    Changes,
+}
+
 #[derive(Debug)]
 struct Ordered {
-    call: Call,
+    meant: Meant,
     // Calls of its kind that go well before it.
     after: u64,
     // None: the process dies in it.
@@ -154,7 +168,11 @@ impl Machine {
         }
         for index in 0..self.ordered.len() {
             let ordered = &mut self.ordered[index];
-            let is_meant = ordered.call == call || (ordered.error.is_none() && call.changes_the_disk());
+            let is_meant = match ordered.meant {
+                Meant::One(one) => one == call,
+                Meant::Any => true,
+                Meant::Changes => call.changes_the_disk(),
+            };
             if !is_meant {
                 continue;
             }
@@ -263,12 +281,22 @@ impl FaultDisk {
 
     /// The `after`-th next call of this kind (0: the next) fails.
     pub(crate) fn fail(&self, call: Call, after: u64, error: i32) {
-        self.machine().ordered.push(Ordered { call, after, error: Some(error) });
+        self.machine().ordered.push(Ordered { meant: Meant::One(call), after, error: Some(error) });
+    }
+
+    /// The `after`-th next call of any kind fails.
+    pub(crate) fn fail_any(&self, after: u64, error: i32) {
+        self.machine().ordered.push(Ordered { meant: Meant::Any, after, error: Some(error) });
+    }
+
+    /// Whether a fault that was ordered is still to come.
+    pub(crate) fn has_orders(&self) -> bool {
+        !self.machine().ordered.is_empty()
     }
 
     /// The process dies in the `after`-th next call that changes the disk: a write is done in part, another call wholly or not.
     pub(crate) fn die_after(&self, after: u64) {
-        self.machine().ordered.push(Ordered { call: Call::Write, after, error: None });
+        self.machine().ordered.push(Ordered { meant: Meant::Changes, after, error: None });
     }
 
     /// Files may have so many bytes together. None: no bound.

@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 pub(crate) mod fault_disk;
 pub(crate) mod file_tree;
+pub(crate) mod life;
 pub(crate) mod payloads;
 pub(crate) mod reopen;
 pub(crate) mod seen;

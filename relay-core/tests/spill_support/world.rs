@@ -69,8 +69,10 @@ pub(crate) struct World {
     pub(crate) config: LogConfig,
     /// The faults of this world, while there are any.
     pub(crate) rates: Rates,
-    // Nothing of the disk fails at the moment.
-    is_healthy: bool,
+    /// Nothing of the disk fails at the moment.
+    pub(crate) is_healthy: bool,
+    // What could not be read for too long was given up.
+    gave_up: bool,
     pub(crate) truths: Vec<Truth>,
     pub(crate) processes: Vec<Process>,
     /// What has happened, for whoever looks at a seed.
@@ -120,15 +122,26 @@ impl World {
         let now = BEGINNING;
         let (truths, processes, story, violations) = Default::default();
         let is_healthy = true;
-        let mut world =
-            Self { random, now, disk, config, rates, is_healthy, truths, processes, story, violations };
+        let mut world = Self {
+            random,
+            now,
+            disk,
+            config,
+            rates,
+            is_healthy,
+            gave_up: false,
+            truths,
+            processes,
+            story,
+            violations,
+        };
         world.tell(format!("{:?} {:?}", world.config, world.rates));
         world
     }
 
-    /// Whether the log may drop what is safe: it was told to keep so much only.
+    /// Whether the log may drop what is safe: it was told to keep so much only, or the disk did not give it back.
     pub(crate) fn may_drop(&self) -> bool {
-        self.config.when_full == WhenFull::DropOldest && self.config.bytes_max < 1 << 40
+        self.gave_up || self.config.when_full == WhenFull::DropOldest && self.config.bytes_max < 1 << 40
     }
 
     pub(crate) fn step(&mut self) {
@@ -411,6 +424,7 @@ impl World {
     /// Puts events into the books; whether a segment was poisoned.
     fn hear(&mut self, who: usize) -> bool {
         let may_drop = self.may_drop();
+        let is_readable = self.rates.read_eio == 0;
         let process = &mut self.processes[who];
         let mut was_poisoned = false;
         let mut lines = Vec::new();
@@ -424,6 +438,7 @@ impl World {
                 Event::Lost { reason, records, items, unopened, .. } => {
                     process.records.1 += records;
                     process.items.1 += items + unopened;
+                    self.gave_up |= reason == DropReason::Corrupt && items + unopened > 0 && !is_readable;
                     if reason == DropReason::Expired || (reason == DropReason::Evicted && !may_drop) {
                         lines.push(format!("violation: {reason:?}"));
                     }
