@@ -60,7 +60,7 @@ impl Sender {
     }
 
     /// How long a batch may have waited, from its first request on; `None` where only a full memory sends to disk.
-    fn stores_after(&self) -> Option<std::time::Duration> {
+    pub(super) fn stores_after(&self) -> Option<std::time::Duration> {
         let config = &self.intake.upstream.config;
         let spill = config.spill.as_ref().filter(|spill| spill.acknowledge == Acknowledge::WhenSafe)?;
         Some(config.linger + spill.spill_after)
@@ -170,12 +170,15 @@ impl Sender {
     pub(super) async fn end_of_calls(&self) {
         let mut phase = self.phase.clone();
         if self.spool().is_some() {
-            phase.wait_for(|phase| *phase != Phase::Running).await.map(drop).ok();
-            let over = phase.wait_for(|phase| *phase == Phase::Over);
-            tokio::time::timeout(SPILL_DRAIN_CALLS_MAX, over).await.map(drop).ok();
-        } else {
-            phase.wait_for(|phase| *phase == Phase::Over).await.map(drop).ok();
+            // Boxed: a call without a disk does not carry it.
+            return Box::pin(async move {
+                phase.wait_for(|phase| *phase != Phase::Running).await.map(drop).ok();
+                let over = phase.wait_for(|phase| *phase == Phase::Over);
+                tokio::time::timeout(SPILL_DRAIN_CALLS_MAX, over).await.map(drop).ok();
+            })
+            .await;
         }
+        phase.wait_for(|phase| *phase == Phase::Over).await.map(drop).ok();
     }
 }
 
