@@ -26,6 +26,7 @@ use crate::otlp::Signal;
 use crate::queue::Budget;
 use crate::spill::{Disk, NewRecord};
 
+mod cores;
 mod faulty;
 
 use faulty::{Doing, Watched};
