@@ -619,6 +619,24 @@ fn with_room_no_more_is_read_ahead_than_a_chunk() {
 }
 
 #[test]
+fn little_memory_is_not_filled_by_what_is_read_ahead() {
+    let scratch = Scratch::new("little");
+    let memory = 1 << 20;
+    let mut spool = Stepped::with_memory(OsDisk::default(), &scratch.config(), memory);
+    for number in 0..100 {
+        spool.leave(record(number, 20_000));
+    }
+    let mut taken = Vec::new();
+    for _ in 0..20 {
+        taken.extend(spool.spool.next_replay());
+        spool.turn();
+        let ahead = spool.budget.used() - taken.len() * 20_000;
+        assert!(ahead <= memory / 4, "{ahead} bytes of {memory}");
+    }
+    assert!(taken.len() > 18);
+}
+
+#[test]
 fn directories_are_synced_before_anybody_is_told() {
     let (scratch, disk) = (Scratch::new("order"), Watched::default());
     let mut spool = Stepped::new(disk.clone(), &scratch.config());
