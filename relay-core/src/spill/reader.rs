@@ -8,7 +8,7 @@ use super::record::{Corruption, Head, Kind, Record};
 use super::scan::{Cursor, Scan, Step};
 use super::segment::{SegmentError, SegmentHead};
 use super::settled::{SettledTable, read_table};
-use super::summary::{Summary, read_footer};
+use super::summary::{Summary, find_footer, read_footer};
 
 /// What stands in a segment, in order; `offset` is where it begins.
 #[derive(Clone, Debug)]
@@ -92,6 +92,15 @@ impl<F: DiskFile> SegmentReader<F> {
     /// What the header says.
     pub fn head(&self) -> &SegmentHead {
         &self.head
+    }
+
+    /// The footer that the segment ends with, found without reading what is before it; `None` of a segment that was
+    /// not finished, or has lost its end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn footer(&self) -> io::Result<Option<(Summary, SettledTable)>> {
+        find_footer(&self.file, &self.head, self.file.bytes()?)
     }
 
     /// What comes next; `None` at the end.
