@@ -26,6 +26,7 @@ use crate::otlp::Signal;
 use crate::queue::Budget;
 use crate::spill::{Disk, NewRecord};
 
+mod cores;
 mod faulty;
 
 use faulty::{Doing, Watched};
@@ -615,6 +616,24 @@ fn with_room_no_more_is_read_ahead_than_a_chunk() {
     assert!(spool.budget.used() <= SPILL_REPLAY_BYTES, "{}", spool.budget.used());
     let replays = spool.replays();
     assert_eq!(items(&replays), (0..60).collect::<Vec<u64>>());
+}
+
+#[test]
+fn little_memory_is_not_filled_by_what_is_read_ahead() {
+    let scratch = Scratch::new("little");
+    let memory = 1 << 20;
+    let mut spool = Stepped::with_memory(OsDisk::default(), &scratch.config(), memory);
+    for number in 0..100 {
+        spool.leave(record(number, 20_000));
+    }
+    let mut taken = Vec::new();
+    for _ in 0..20 {
+        taken.extend(spool.spool.next_replay());
+        spool.turn();
+        let ahead = spool.budget.used() - taken.len() * 20_000;
+        assert!(ahead <= memory / 4, "{ahead} bytes of {memory}");
+    }
+    assert!(taken.len() > 18);
 }
 
 #[test]
