@@ -97,12 +97,11 @@ impl<D: Disk> Log<D> {
                 tables.extend(self.take_over(found));
                 Ok(())
             });
-            if self.config.fsync {
-                self.disk.sync_dir(&self.own_dir())?;
-                self.disk.sync_dir(dir)?;
-            }
+            self.sync_dir(&self.own_dir())?;
             renamed?;
         }
+        // Also what its process has removed last must not come back.
+        self.sync_dir(dir)?;
         if self.disk.list(dir)?.iter().all(|entry| entry.name == LOCK) {
             self.disk.remove(&lock)?;
             self.disk.remove_dir(dir)?;

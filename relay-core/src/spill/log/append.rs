@@ -183,9 +183,8 @@ impl<D: Disk> Log<D> {
                 return Err(error);
             }
         }
-        if active.is_new {
+        if std::mem::take(&mut active.is_new) {
             self.disk.sync_dir(&dir)?;
-            active.is_new = false;
         }
         Ok(())
     }
@@ -219,6 +218,8 @@ impl<D: Disk> Log<D> {
             drop(active.file);
             if self.disk.remove(&path).is_ok() {
                 self.segments.remove(&active.id);
+                // Best effort: what would come back with a loss of power was never acknowledged.
+                self.sync_dir(&self.own_dir()).ok();
             }
         }
     }

@@ -46,10 +46,8 @@ impl<D: Disk> Log<D> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        if self.config.fsync {
-            // Before a newer table is without it: a file that came back with a loss of power would be sent again.
-            self.disk.sync_dir(&self.own_dir())?;
-        }
+        // Before a newer table is without it: a file that came back with a loss of power would be sent again.
+        self.sync_dir(&self.own_dir())?;
         self.segments.remove(&id);
         Ok(())
     }

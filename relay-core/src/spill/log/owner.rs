@@ -32,11 +32,9 @@ impl<D: Disk> Log<D> {
             Err(error) => return Err(error),
         };
         let lock = lock.ok_or_else(|| io::Error::other("another process has the directory of this one"))?;
-        if self.config.fsync {
-            self.disk.sync_dir(&self.dir)?;
-            if let Some(parent) = self.dir.parent() {
-                self.disk.sync_dir(parent)?;
-            }
+        self.sync_dir(&self.dir)?;
+        if let Some(parent) = self.dir.parent() {
+            self.sync_dir(parent)?;
         }
         self.lock = Some(lock);
         Ok(())
@@ -48,6 +46,10 @@ impl<D: Disk> Log<D> {
             self.disk.rename(unfinished, &self.own_dir())?;
         }
         Ok(lock)
+    }
+
+    pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.config.fsync { self.disk.sync_dir(dir) } else { Ok(()) }
     }
 
     /// Removes the directory of this process if there is nothing in it but its lock.
