@@ -1,13 +1,14 @@
 //! Takes over what dead processes have left: their segments are renamed into the directory of this process. Only headers and footers
 //! are read; what has none is counted later.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::disk::{Disk, DiskFile, Entry};
 use super::super::event::{Adoption, Event};
 use super::super::live::{Known, Live};
-use super::super::names::{LOCK, UNFINISHED, is_owner_name, is_segment_name, owner_unix_ms, segment_of_name};
+use super::super::names::{LOCK, UNFINISHED, is_owner_name, is_segment_name, owner_unix_ms};
 use super::super::reader::read_head;
 use super::super::segment::{HEADER_BYTES, SegmentError, SegmentHead};
 use super::super::settled::SettledTable;
@@ -87,7 +88,7 @@ impl<D: Disk> Log<D> {
             adoption.still_locked += 1;
             return Ok(());
         };
-        let found = self.look_into(dir)?;
+        let (found, unread) = self.look_into(dir)?;
         if !found.is_empty() {
             self.make_own_dir()?;
             let renamed: io::Result<()> = found.into_iter().try_for_each(|found| {
@@ -107,12 +108,13 @@ impl<D: Disk> Log<D> {
             self.disk.remove_dir(dir)?;
         }
         drop(held);
-        Ok(())
+        // What cannot be opened holds up nothing but itself.
+        unread.map_or(Ok(()), Err)
     }
 
-    /// The segments in `dir` that this version reads.
-    fn look_into(&mut self, dir: &Path) -> io::Result<Vec<Found>> {
-        let mut found = Vec::new();
+    /// The segments in `dir` that this version reads, and why one cannot be looked into for now.
+    fn look_into(&mut self, dir: &Path) -> io::Result<(Vec<Found>, Option<io::Error>)> {
+        let (mut found, mut ids, mut unread) = (Vec::new(), BTreeSet::new(), None);
         for Entry { name, is_dir, .. } in self.disk.list(dir)?.into_iter().filter(|entry| entry.name != LOCK)
         {
             let path = dir.join(&name);
@@ -120,27 +122,37 @@ impl<D: Disk> Log<D> {
                 self.leave_alone(path, "it has not the name of a segment".to_owned());
                 continue;
             }
-            let file = self.disk.open(&path)?;
-            let head = match (read_head(&file, &name), segment_of_name(&name)) {
-                (Ok((head, _)), _) => head,
-                // What cannot be read now may be readable later; its name says what the header says.
-                (Err(SegmentError::Io(_)), Some(head)) => head,
-                (Err(error), _) => {
+            let (file, head) = match self.open_segment(&path, &name) {
+                Ok(opened) => opened,
+                // Its name alone is not enough to touch it: it may be of a newer version.
+                Err(SegmentError::Io(error)) => {
+                    unread = Some(error);
+                    continue;
+                }
+                Err(error) => {
                     self.leave_alone(path, error.to_string());
                     continue;
                 }
             };
-            if self.segments.contains_key(&head.id)
-                || found.iter().any(|other: &Found| other.head.id == head.id)
-            {
+            if self.segments.contains_key(&head.id) || !ids.insert(head.id) {
                 self.leave_alone(path, "another segment has its number".to_owned());
                 continue;
             }
-            let bytes = file.bytes()?;
-            let footer = find_footer(&file, &head, bytes).unwrap_or_default();
-            found.push(Found { name, head, bytes, footer });
+            match file.bytes() {
+                Ok(bytes) => {
+                    let footer = find_footer(&file, &head, bytes).unwrap_or_default();
+                    found.push(Found { name, head, bytes, footer });
+                }
+                Err(error) => unread = Some(error),
+            }
         }
-        Ok(found)
+        Ok((found, unread))
+    }
+
+    fn open_segment(&self, path: &Path, name: &str) -> Result<(D::File, SegmentHead), SegmentError> {
+        let file = self.disk.open(path)?;
+        let (head, _) = read_head(&file, name)?;
+        Ok((file, head))
     }
 
     /// The segment is this process's now; what its footer says of what is settled.
