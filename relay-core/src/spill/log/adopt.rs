@@ -13,8 +13,8 @@ use super::super::reader::read_head;
 use super::super::segment::{HEADER_BYTES, SegmentError, SegmentHead};
 use super::super::settled::SettledTable;
 use super::super::summary::{Summary, find_footer};
-use super::Log;
-use crate::limits::SPILL_UNFINISHED_AGE;
+use super::{Log, Unadopted};
+use crate::limits::{SPILL_READ_FAILURES_MAX, SPILL_UNFINISHED_AGE};
 
 /// A segment of a dead process that is to be taken over.
 struct Found {
@@ -41,6 +41,7 @@ impl<D: Disk> Log<D> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(adoption),
             entries => entries?,
         };
+        self.unadopted.retain(|dir, _| entries.iter().any(|entry| dir.ends_with(&entry.name)));
         let mut tables = Vec::new();
         for Entry { name, .. } in entries.into_iter().filter(|entry| entry.is_dir) {
             if name == self.owner {
@@ -48,18 +49,16 @@ impl<D: Disk> Log<D> {
             }
             if is_owner_name(&name) {
                 let dir = self.dir.join(&name);
-                let adopted = self.adopt_dir(&dir, &mut adoption, &mut tables);
-                // Not found: another process was faster.
-                if let Err(error) = adopted.or_else(unless(io::ErrorKind::NotFound)) {
-                    adoption.still_locked += 1;
-                    self.failed("take over the directory of a dead process", &error);
-                }
+                self.adopt_or_keep(dir, &mut adoption, &mut tables);
             } else if let Some(owner) = name.strip_prefix(UNFINISHED) {
                 let age = owner_unix_ms(owner).map(|made| now.saturating_sub(made));
                 if age.is_some_and(|age| age >= super::super::millis(SPILL_UNFINISHED_AGE)) {
                     self.remove_unfinished(&self.dir.join(&name)).ok();
                 }
             }
+        }
+        if self.unadopted.is_empty() {
+            self.elsewhere.clear();
         }
         // Any of them may speak of any segment.
         tables.into_iter().for_each(|table| self.merge(table));
@@ -72,26 +71,51 @@ impl<D: Disk> Log<D> {
         Ok(adoption)
     }
 
+    /// Takes over `dir`. If that fails, its lock is kept until it succeeds: what one segment says of others must not be parted from them.
+    fn adopt_or_keep(&mut self, dir: PathBuf, adoption: &mut Adoption, tables: &mut Vec<SettledTable>) {
+        let mut dead = self.unadopted.remove(&dir).unwrap_or(Unadopted { lock: None, failures: 0 });
+        match self.adopt_dir(&dir, &mut dead, adoption, tables) {
+            Ok(()) => {}
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                adoption.still_locked += 1;
+                self.failed("take over the directory of a dead process", &error);
+                dead.failures += 1;
+                self.unadopted.insert(dir, dead);
+            }
+        }
+    }
+
     fn adopt_dir(
         &mut self,
         dir: &Path,
+        dead: &mut Unadopted<D::Lock>,
         adoption: &mut Adoption,
         tables: &mut Vec<SettledTable>,
     ) -> io::Result<()> {
         let lock = dir.join(LOCK);
-        let held = match self.disk.try_lock(&lock, false) {
-            // Whoever has adopted it before may have ended between removing the lock and the directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.try_lock(&lock, true)?,
-            held => held?,
-        };
-        let Some(held) = held else {
+        if dead.lock.is_none() {
+            dead.lock = match self.disk.try_lock(&lock, false) {
+                // Whoever has adopted it before may have ended between removing the lock and the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.try_lock(&lock, true)?,
+                held => held?,
+            };
+        }
+        if dead.lock.is_none() {
             adoption.still_locked += 1;
             return Ok(());
-        };
+        }
         let (found, unread) = self.look_into(dir)?;
+        // What cannot be opened holds up the others for some time only.
+        let unread = match unread {
+            Some(error) if dead.failures + 1 < SPILL_READ_FAILURES_MAX => return Err(error),
+            unread => unread,
+        };
         if !found.is_empty() {
             self.make_own_dir()?;
-            let renamed: io::Result<()> = found.into_iter().try_for_each(|found| {
+            // The newest first, which says the most of all others.
+            let renamed: io::Result<()> = found.into_iter().rev().try_for_each(|found| {
                 self.disk.rename(&dir.join(&found.name), &self.path_of(&found.name))?;
                 adoption.segments += 1;
                 adoption.bytes += found.bytes;
@@ -107,14 +131,12 @@ impl<D: Disk> Log<D> {
             self.disk.remove(&lock)?;
             self.disk.remove_dir(dir)?;
         }
-        drop(held);
-        // What cannot be opened holds up nothing but itself.
         unread.map_or(Ok(()), Err)
     }
 
     /// The segments in `dir` that this version reads, and why one cannot be looked into for now.
     fn look_into(&mut self, dir: &Path) -> io::Result<(Vec<Found>, Option<io::Error>)> {
-        let (mut found, mut ids, mut unread) = (Vec::new(), BTreeSet::new(), None);
+        let (mut found, mut ids, mut unread) = (Vec::<Found>::new(), BTreeSet::new(), None);
         for Entry { name, is_dir, .. } in self.disk.list(dir)?.into_iter().filter(|entry| entry.name != LOCK)
         {
             let path = dir.join(&name);
@@ -146,6 +168,7 @@ impl<D: Disk> Log<D> {
                 Err(error) => unread = Some(error),
             }
         }
+        found.sort_by_key(|found| found.head.id);
         Ok((found, unread))
     }
 
@@ -166,6 +189,9 @@ impl<D: Disk> Log<D> {
         });
         // Shorter than a header: nothing was ever stored in it.
         segment.end = segment.end.max(HEADER_BYTES as u64);
+        if let Some(settled) = self.elsewhere.remove(&id) {
+            segment.settled = settled;
+        }
         self.segments.insert(id, segment);
         table
     }
@@ -191,9 +217,4 @@ impl<D: Disk> Log<D> {
             self.events.push(Event::LeftAlone { path, why });
         }
     }
-}
-
-/// That it failed in this way is fine.
-fn unless(kind: io::ErrorKind) -> impl Fn(io::Error) -> io::Result<()> {
-    move |error| if error.kind() == kind { Ok(()) } else { Err(error) }
 }
