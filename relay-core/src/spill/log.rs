@@ -36,6 +36,8 @@ pub struct Log<D: Disk> {
     config: LogConfig,
     // Held while there is a directory of this process.
     lock: Option<D::Lock>,
+    // Its name survives a loss of power.
+    is_dir_synced: bool,
     // By number, which is by age.
     segments: BTreeMap<u64, Live>,
     active: Option<Active<D::File>>,
@@ -103,6 +105,7 @@ impl<D: Disk> Log<D> {
             owner,
             config,
             lock: None,
+            is_dir_synced: false,
             segments: BTreeMap::new(),
             active: None,
             reading: None,

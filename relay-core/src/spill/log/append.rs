@@ -54,7 +54,7 @@ impl<D: Disk> Log<D> {
                 Err(error) => {
                     // All or none: what an earlier segment holds of this call is done with.
                     ids.into_iter().for_each(|id| self.settle(id));
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
             rest = more;
@@ -86,15 +86,15 @@ impl<D: Disk> Log<D> {
         run: &mut [Ready<'_>],
         more: &[Ready<'_>],
         now: u64,
-    ) -> Result<Vec<RecordId>, AppendError> {
+    ) -> io::Result<Vec<RecordId>> {
         let failures = self.failures;
         match self.write_run(run, now) {
-            Err(_) if self.failures != failures => {
+            Err(error) if self.failures != failures => {
                 // What the failed segment may hold of them takes its room as well.
-                self.make_room(bytes_of(run).saturating_add(bytes_of(more)), now)?;
-                Ok(self.write_run(run, now)?)
+                let room = self.make_room(bytes_of(run).saturating_add(bytes_of(more)), now);
+                if room.is_ok() { self.write_run(run, now) } else { Err(error) }
             }
-            written => Ok(written?),
+            written => written,
         }
     }
 
