@@ -157,6 +157,16 @@ impl Segment {
         self.record(&Head::of(Kind::Footer, unix_ms), &[], &payload)
     }
 
+    /// Writes the checksum of the head at byte `at` again, after somebody has changed what it says.
+    pub fn seal_again(&mut self, at: usize) {
+        let sum = self.head_sum(&self.bytes[at + 8..at + HEAD_BYTES]);
+        self.bytes[at + 4..at + 8].copy_from_slice(&sum.to_le_bytes());
+    }
+
+    fn head_sum(&self, sealed: &[u8]) -> u32 {
+        crc32c(crc32c(0, &self.nonce.to_le_bytes()), sealed)
+    }
+
     fn record(&mut self, head: &Head, parts: &[u8], payload: &[u8]) -> &mut Self {
         let sequence = u32::try_from(self.places.len()).unwrap();
         let from = self.bytes.len();
@@ -170,7 +180,7 @@ impl Segment {
         sealed.extend(head.parts.to_le_bytes());
         sealed.extend(0_u32.to_le_bytes());
         self.bytes.extend(MARKER.to_le_bytes());
-        self.bytes.extend(crc32c(crc32c(0, &self.nonce.to_le_bytes()), &sealed).to_le_bytes());
+        self.bytes.extend(self.head_sum(&sealed).to_le_bytes());
         self.bytes.extend(sealed);
         let middle = self.bytes.len();
         self.bytes.extend(parts);

@@ -198,10 +198,9 @@ impl World {
     }
 
     pub(crate) fn adopt(&mut self, who: usize) {
-        let (now, process) = (self.now, &mut self.processes[who]);
-        let adoption = process.log.adopt(now);
-        let line = format!("{} adopts: {adoption:?}", process.name);
-        self.tell(line);
+        let now = self.now;
+        let adoption = self.processes[who].log.adopt(now);
+        self.tell(format!("{} adopts: {adoption:?}", self.processes[who].name));
         self.hear(who);
     }
 
@@ -444,6 +443,11 @@ impl World {
                     }
                 }
                 Event::Poisoned { .. } => was_poisoned = true,
+                // What is settled of segments that were taken over may stand in one that was not.
+                Event::Failed { what, .. } if what.starts_with("take over") => {
+                    let gone = self.truths.iter_mut().filter(|truth| truth.fate == Fate::Gone);
+                    gone.for_each(|truth| truth.fate = Fate::Settled);
+                }
                 Event::Torn { .. }
                 | Event::Written { .. }
                 | Event::LeftAlone { .. }
