@@ -5,12 +5,14 @@ mod auth;
 mod compression;
 mod http_upstream;
 mod listen;
+mod spill;
 mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use listen::ListenAddress;
+pub use spill::{Acknowledge, SpillConfig, WhenFull};
 pub use tls::{PemSource, TlsClientConfig, TlsIdentity, TlsServerConfig, TlsVersion};
 
 use crate::batch::{Batch, BatchLimits};
@@ -155,6 +157,8 @@ pub struct UpstreamConfig {
     pub passthrough: Passthrough,
     /// Answer a call when this upstream has settled it, not when it is queued (`wait_for_result`). Default false.
     pub wait_for_result: bool,
+    /// What goes to disk when it is not delivered soon enough. Default nothing. Not for the members of a tier.
+    pub spill: Option<SpillConfig>,
     /// Where.
     pub destination: Destination,
 }
@@ -221,6 +225,7 @@ impl UpstreamConfig {
             on_full: OnFull::Refuse,
             passthrough: Passthrough::Off,
             wait_for_result: false,
+            spill: None,
             destination,
         }
     }

@@ -38,6 +38,8 @@ pub mod queue;
 
 pub mod batch;
 
+pub mod spill;
+
 pub mod upstream;
 
 #[cfg(feature = "io")]

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+mod spill;
 mod upstream;
 
+pub use spill::*;
 pub use upstream::*;
 
 /// Largest request that a receiver takes, in bytes, before and after decompression. OTLP 1.11, "OTLP/gRPC": 64 MiB is
@@ -105,6 +107,10 @@ pub const READS_PER_TURN_MAX: usize = 4;
 /// Longest time for which a core lets wake-ups gather before it waits for its sockets; never longer than the linger of any upstream.
 /// At 1,000 requests per second five come in it. Senders' timeouts are a thousand times longer.
 pub const GATHER_PAUSE: Duration = Duration::from_millis(5);
+
+/// Longest time for which an open batch gathers requests while a call is in flight, where their senders wait for its answer: more than
+/// calls inside a cluster take, so that there is mostly one; far less than a sender notices.
+pub const AWAITED_GATHER_MAX: Duration = Duration::from_millis(5);
 
 /// Longest pause that may be asked for: what is late by more is a stall.
 pub const GATHER_PAUSE_MAX: Duration = Duration::from_millis(50);

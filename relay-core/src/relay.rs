@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::sync::mpsc;
 
-use crate::config::{ListenAddress, ReceiverConfig, UpstreamConfig};
+use crate::config::{Destination, ListenAddress, ReceiverConfig, UpstreamConfig};
 use crate::io::auth::Gate;
 use crate::io::core_thread::{self};
 use crate::io::http::configured_headers;
@@ -177,6 +177,10 @@ impl RelayBuilder {
             accepting: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         });
+        for upstream in &shared.upstreams {
+            let upstream_name = || upstream.config.name.clone();
+            upstream.start_spool().map_err(|error| StartError::Spill { upstream: upstream_name(), error })?;
+        }
         resolver.start().map_err(StartError::Thread)?;
         let mut handle = RelayHandle { shared, threads: Vec::new() };
         let pins = affinity::one_cpu_per_core(cores);
@@ -281,6 +285,10 @@ fn make_upstreams(
     };
     let shares: HashMap<&str, Arc<Budget>> =
         groups.into_iter().map(|group| (group, Budget::child(&budget, share))).collect();
+    let is_keyed = |config: &&UpstreamConfig| matches!(config.destination, Destination::Keyed(_));
+    if let Some(keyed) = configs.iter().filter(|config| config.spill.is_some()).find(is_keyed) {
+        return Err(StartError::SpillOfTier(keyed.name.clone()));
+    }
     let upstreams = configs.iter().map(|config| {
         let share = shares.get(config.budget_group.as_str()).unwrap_or(&budget);
         UpstreamShared::new(config.clone(), cores, share, resolver).map_err(|error| match error {

@@ -5,11 +5,13 @@ use crate::otlp::Signal;
 
 mod counters;
 mod names;
+mod spill;
 mod sum;
 
 pub(crate) use counters::{Counter, ReceiverCounters, TlsCounters, UpstreamCounters};
 
 pub use names::{ResolutionStats, TierStats};
+pub use spill::{SYNC_BOUNDS_MICROS, SpillStats};
 
 /// Why a request was answered with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +250,8 @@ pub struct UpstreamStats {
     pub tier: Option<TierStats>,
     /// How its name is looked up, if it has one.
     pub resolution: Option<ResolutionStats>,
+    /// The disk behind it, if there is one.
+    pub spill: Option<SpillStats>,
 }
 
 /// TLS of one receiver or upstream.

@@ -118,7 +118,7 @@ async fn send_one(relay: &RelayHandle, sample: &Sample) -> Result<(), String> {
     }
     for receipt in receipts {
         match receipt.await {
-            Settled::Delivered => {}
+            Settled::Delivered | Settled::Stored => {}
             Settled::Partial { rejected, message } => {
                 return Err(format!("it rejected {rejected} of its spans: {message}"));
             }

@@ -10,7 +10,7 @@ const TEST_LINES_MAX: usize = 800;
 const MOD_LINES_MAX: usize = 120;
 
 /// Which layers of relay-core a layer may import. `limits` is open to all; `io` and `relay` may import everything.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("limits", &[]),
     ("wire", &[]),
     ("otlp", &["wire"]),
@@ -20,8 +20,9 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("http2", &["grpc"]),
     ("queue", &[]),
     ("batch", &["edit", "otlp", "queue", "wire"]),
+    ("spill", &["batch", "otlp", "wire"]),
     ("upstream", &["grpc", "batch"]),
-    ("config", &["batch", "edit", "otlp", "upstream"]),
+    ("config", &["batch", "edit", "otlp", "spill", "upstream"]),
     ("stats", &["batch", "otlp"]),
 ];
 

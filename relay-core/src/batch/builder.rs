@@ -5,7 +5,7 @@
 //! looks inside a request.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -206,11 +206,13 @@ impl BatchBuilder {
             encoding: None,
             rope: Rope::new(std::mem::take(&mut self.pieces)),
             parts: std::mem::take(&mut self.parts),
-            receipts: std::mem::take(&mut self.receipts),
+            receipts: std::mem::take(&mut self.receipts).into(),
             items: std::mem::take(&mut self.items),
             charge: self.charge.take(),
             places: self.places.as_mut().map(|(_, charge)| charge.take()),
             ledger: Arc::clone(&self.ledger),
+            since: None,
+            hold: OnceLock::new(),
         })
     }
 

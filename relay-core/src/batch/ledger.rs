@@ -1,4 +1,5 @@
-//! The books of one upstream on one core: enqueued = delivered + still held + dropped, by reason, in items.
+//! The books of one upstream on one core: enqueued = delivered + still held + dropped, by reason, in items. What is held may be on
+//! disk alone; what was found there at the start came in too.
 //!
 //! Only a [`super::Batch`] and its builder write here, so the sum holds by construction: an item is entered when it
 //! joins a batch and leaves when the batch is settled, also when the batch is dropped by a panic or a cancelled task.
@@ -11,6 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum DropReason {
     /// Its task ended before an answer came: a panic, or the process ended without a drain.
     Aborted,
+    /// Its copy on disk could not be read back as it was written, and memory had let go of it.
+    Corrupt,
+    /// The disk was full, and what was written first has made room (`when_full: drop_oldest`).
+    Evicted,
+    /// It was on disk for longer than it may be (`max_age`).
+    Expired,
     /// A single item larger than the upstream's limit, with its resource and scope.
     ItemTooLarge,
     /// The upstream refused it for good together with others, and was not asked what it is: nothing that is tried there passes
@@ -39,8 +46,11 @@ impl DropReason {
     }
 
     /// All reasons, in the order of their names.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Aborted,
+        Self::Corrupt,
+        Self::Evicted,
+        Self::Expired,
         Self::ItemTooLarge,
         Self::NotIsolated,
         Self::PartialSuccess,
@@ -55,6 +65,9 @@ impl DropReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Aborted => "aborted",
+            Self::Corrupt => "corrupt",
+            Self::Evicted => "evicted",
+            Self::Expired => "expired",
             Self::NotIsolated => "not_isolated",
             Self::PartialSuccess => "partial_success",
             Self::QueueFull => "queue_full",
@@ -75,6 +88,10 @@ pub struct Ledger {
     enqueued: AtomicU64,
     delivered: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
+    recovered: AtomicU64,
+    // Handed to the disk alone, and taken back from it, here; an item may be taken back on another core.
+    released: AtomicU64,
+    taken: AtomicU64,
 }
 
 /// What a [`Ledger`] says at one moment.
@@ -86,6 +103,10 @@ pub struct LedgerCounts {
     pub delivered: u64,
     /// Items given up, in the order of [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
+    /// Items found on disk, where a process before had left them.
+    pub recovered: u64,
+    /// Of those held, items that only the disk holds. Meaningful in the sum over all cores: alone it may have wrapped.
+    pub on_disk: u64,
 }
 
 impl Ledger {
@@ -94,7 +115,15 @@ impl Ledger {
         // Settled counts are read first, so that `held` is never negative.
         let dropped = std::array::from_fn(|at| self.dropped.get(at).map_or(0, |n| n.load(Ordering::Acquire)));
         let delivered = self.delivered.load(Ordering::Acquire);
-        LedgerCounts { enqueued: self.enqueued.load(Ordering::Acquire), delivered, dropped }
+        let out = self.taken.load(Ordering::Acquire);
+        let on_disk = self.recovered.load(Ordering::Acquire) + self.released.load(Ordering::Acquire);
+        LedgerCounts {
+            recovered: self.recovered.load(Ordering::Acquire),
+            enqueued: self.enqueued.load(Ordering::Acquire),
+            delivered,
+            dropped,
+            on_disk: on_disk.wrapping_sub(out),
+        }
     }
 
     /// Enters `items` that were accepted for others and found no room here.
@@ -102,6 +131,27 @@ impl Ledger {
     pub(crate) fn miss(&self, items: u64) {
         self.enqueue(items);
         self.drop_items(DropReason::QueueFull, items);
+    }
+
+    /// Enters `items` that were found on disk.
+    pub fn recover(&self, items: u64) {
+        self.recovered.fetch_add(items, Ordering::Relaxed);
+    }
+
+    /// Enters that `items` which only the disk held are lost.
+    pub fn drop_on_disk(&self, reason: DropReason, items: u64) {
+        self.take_back(items);
+        self.drop_items(reason, items);
+    }
+
+    /// Enters that only the disk holds `items` from now on.
+    pub(super) fn release(&self, items: u64) {
+        self.released.fetch_add(items, Ordering::Release);
+    }
+
+    /// Enters that `items` which only the disk held are in memory again.
+    pub(super) fn take_back(&self, items: u64) {
+        self.taken.fetch_add(items, Ordering::Release);
     }
 
     pub(super) fn enqueue(&self, items: u64) {
@@ -131,9 +181,10 @@ impl LedgerCounts {
         self.dropped.iter().sum()
     }
 
-    /// Items that are neither delivered nor given up yet.
+    /// Items that are neither delivered nor given up yet, in memory or on disk.
     pub fn held(&self) -> u64 {
-        self.enqueued.saturating_sub(self.delivered).saturating_sub(self.dropped_total())
+        let came = self.enqueued + self.recovered;
+        came.saturating_sub(self.delivered).saturating_sub(self.dropped_total())
     }
 }
 
@@ -141,6 +192,8 @@ impl std::ops::AddAssign for LedgerCounts {
     fn add_assign(&mut self, other: Self) {
         self.enqueued += other.enqueued;
         self.delivered += other.delivered;
+        self.recovered += other.recovered;
+        self.on_disk = self.on_disk.wrapping_add(other.on_disk);
         for (sum, more) in self.dropped.iter_mut().zip(other.dropped) {
             *sum += more;
         }

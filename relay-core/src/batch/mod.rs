@@ -5,6 +5,7 @@
 //! fields). The same holds for metrics and logs; a request of profiles is a batch of its own. Nothing here decodes, and nothing here sends.
 
 mod builder;
+mod custody;
 mod failure;
 mod ledger;
 mod partition;
@@ -12,14 +13,18 @@ mod receipt;
 mod regroup;
 mod rope;
 mod sealed;
+mod stored;
 mod unopened;
+mod waiting;
 
 #[cfg(feature = "io")]
 pub(crate) use builder::held_bytes;
 pub use builder::{BatchBuilder, BatchLimits, Places};
+pub use custody::Custody;
 pub use failure::{Answered, Failure};
 pub use ledger::{DropReason, Ledger, LedgerCounts};
 pub use receipt::{Receipt, ReceiptSender, Settled};
 pub use rope::{Rope, RopeReader};
 pub use sealed::{Batch, Origin, Part};
+pub use stored::Replayed;
 pub use unopened::{Encoding, Unopened};

@@ -19,7 +19,7 @@ impl Batch {
         }
         let (rest, taken) = self.pieces_by(&meant);
         let (mut parts, mut receipts) = ([Vec::new(), Vec::new()], [VecDeque::new(), VecDeque::new()]);
-        let mut waiting = std::mem::take(&mut self.receipts).into_iter().peekable();
+        let mut waiting = self.receipts.take().into_iter().peekable();
         for (at, (part, meant)) in self.parts.iter().zip(&meant).enumerate() {
             let ([rest, taken], [of_rest, of_taken]) = (&mut parts, &mut receipts);
             let (parts, receipts) = if *meant { (taken, of_taken) } else { (rest, of_rest) };
@@ -39,16 +39,18 @@ impl Batch {
             encoding: self.encoding,
             rope: Rope::new(taken),
             parts: taken_parts,
-            receipts: taken_receipts,
+            receipts: taken_receipts.into(),
             items,
             charge: self.charge.split_off(held),
             places: self.places.as_mut().map(|own| own.split_off(places)),
             ledger: Arc::clone(&self.ledger),
+            since: self.since,
+            hold: self.hold_of_piece(),
         };
         self.items -= items;
         self.rope = Rope::new(rest);
         self.parts = parts;
-        self.receipts = receipts;
+        self.receipts = receipts.into();
         (Some(self), Some(taken))
     }
 

@@ -17,6 +17,8 @@ use super::{DropReason, Failure};
 pub enum Settled {
     /// The upstream has accepted it.
     Delivered,
+    /// It is safe on disk, from where it is sent as soon as the upstream takes it.
+    Stored,
     /// The upstream has accepted it, but not all of it or not without a word (OTLP, "Partial Success").
     Partial {
         /// Items of the request that were not accepted; 0 where the upstream has only warned. Where it counted items of several requests
@@ -37,7 +39,7 @@ impl Settled {
     /// Whether it is lost here, and sending it again may help.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Delivered | Self::Partial { .. } => false,
+            Self::Delivered | Self::Stored | Self::Partial { .. } => false,
             Self::Dropped(reason) => reason.is_retryable(),
             Self::Failed(failure) => failure.is_retryable,
             Self::Refused => true,
@@ -49,6 +51,7 @@ impl Settled {
     fn rank(&self) -> (u8, u64) {
         match self {
             Self::Delivered => (0, 0),
+            Self::Stored => (0, 1),
             Self::Partial { rejected, .. } => (1, *rejected),
             _ if self.is_retryable() => (3, 0),
             _ => (2, 0),
@@ -134,7 +137,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, settled: Settled, items: u64) {
         match &settled {
-            Settled::Delivered => self.some_delivered = true,
+            Settled::Delivered | Settled::Stored => self.some_delivered = true,
             Settled::Partial { rejected, message } => {
                 self.some_delivered = true;
                 self.rejected += rejected;

@@ -32,7 +32,7 @@ impl Batch {
         mut member: impl FnMut(&[u8]) -> usize,
     ) -> Vec<(usize, Self)> {
         let mut piles: Vec<Pile> = (0..members.max(1)).map(|_| Pile::default()).collect();
-        let mut receipts = std::mem::take(&mut self.receipts).into_iter().peekable();
+        let mut receipts = self.receipts.take().into_iter().peekable();
         let mut from = 0;
         for (at, part) in std::mem::take(&mut self.parts).into_iter().enumerate() {
             let segments = self.rope.slice(from, from + part.bytes);
@@ -77,11 +77,13 @@ impl Batch {
                 encoding: self.encoding,
                 rope: Rope::new(pile.pieces),
                 parts: pile.parts,
-                receipts: pile.receipts,
+                receipts: pile.receipts.into(),
                 items: pile.items,
                 charge: self.charge.split_off(held),
                 places,
                 ledger: Arc::clone(&self.ledger),
+                since: self.since,
+                hold: self.hold_of_piece(),
             };
             (member, batch)
         });

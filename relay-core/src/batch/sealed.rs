@@ -3,8 +3,11 @@
 //! A batch is settled exactly once, also by being dropped; its items never leave the books silently.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
+use super::custody::Hold;
+use super::waiting::Waiting;
 use super::{DropReason, Encoding, Failure, Ledger, ReceiptSender, Rope, Settled, Unopened};
 use crate::edit::{Split, SplitLimit, split, split_keeping};
 use crate::otlp::{FramedRequest, RawRequest, Signal};
@@ -34,14 +37,17 @@ pub struct Batch {
     pub(super) rope: Rope,
     // The parts' lengths add up to the rope's, their items to `items`.
     pub(super) parts: Vec<Part>,
-    // Ascending by part; most parts have no receipt: they were acknowledged when they were queued.
-    pub(super) receipts: VecDeque<(usize, ReceiptSender)>,
+    pub(super) receipts: Waiting,
     // Items not settled yet.
     pub(super) items: u64,
     pub(super) charge: Charge,
     // Its places in a queue that is bounded in requests or items.
     pub(super) places: Option<Charge>,
     pub(super) ledger: Arc<Ledger>,
+    // When its first request came; `None` where nobody needs to know.
+    pub(super) since: Option<Instant>,
+    // Set once a copy of it is safe.
+    pub(super) hold: OnceLock<Hold>,
 }
 
 impl Batch {
@@ -59,11 +65,13 @@ impl Batch {
             encoding: Some(request.encoding),
             rope: request.bytes.into(),
             parts: vec![Part { bytes, items: 1, origin: Origin::default() }],
-            receipts: receipt.map(|receipt| (0, receipt)).into_iter().collect(),
+            receipts: receipt.map(|receipt| (0, receipt)).into_iter().collect::<VecDeque<_>>().into(),
             items: 1,
             charge,
             places,
             ledger,
+            since: None,
+            hold: OnceLock::new(),
         }
     }
 
@@ -77,7 +85,10 @@ impl Batch {
             let before = whole.parts.len();
             pieces.extend_from_slice(batch.rope.pieces());
             whole.parts.append(&mut batch.parts);
-            whole.receipts.extend(batch.receipts.drain(..).map(|(part, receipt)| (part + before, receipt)));
+            whole
+                .receipts
+                .all()
+                .extend(batch.receipts.take().into_iter().map(|(part, receipt)| (part + before, receipt)));
             whole.items += std::mem::take(&mut batch.items);
             whole.charge.absorb(&mut batch.charge);
             if let (Some(places), Some(more)) = (&mut whole.places, &mut batch.places) {
@@ -155,7 +166,7 @@ impl Batch {
             }
             _ => message.into(),
         };
-        for (part, receipt) in self.receipts.drain(..) {
+        for (part, receipt) in self.receipts.take() {
             let own = self.parts.get(part).map_or(0, |part| part.items);
             let rejected = rejected.saturating_sub(items.saturating_sub(own));
             receipt.settle_items(Settled::Partial { rejected, message: Arc::clone(&message) }, own);
@@ -189,8 +200,8 @@ impl Batch {
             bytes += part.bytes;
         }
         let parts = self.parts.split_off(at);
-        let receipts_at = self.receipts.partition_point(|(part, _)| *part < at);
-        let mut receipts = self.receipts.split_off(receipts_at);
+        let receipts_at = self.receipts.all().partition_point(|(part, _)| *part < at);
+        let mut receipts = self.receipts.all().split_off(receipts_at);
         for (part, _) in &mut receipts {
             *part -= at;
         }
@@ -200,12 +211,14 @@ impl Batch {
             encoding: self.encoding,
             rope: self.rope.slice(bytes, self.rope.len()).into(),
             parts,
-            receipts,
+            receipts: receipts.into(),
             items,
             // Both halves hold the shared blocks until they are gone; together they hold what the whole did.
             charge: self.charge.split_off(self.charge.units() / 2),
             places: self.places.as_mut().map(|places| places.split_off(places.units() / 2)),
             ledger: Arc::clone(&self.ledger),
+            since: self.since,
+            hold: self.hold_of_piece(),
         };
         self.items -= second.items;
         self.rope = self.rope.slice(0, bytes).into();
@@ -282,10 +295,10 @@ impl Batch {
         }
         // The request is delivered when all its pieces are; items that are in none of them are lost already.
         let lost = usize::from(too_large > 0 || batches.is_empty());
-        for (_, receipt) in std::mem::take(&mut self.receipts) {
+        for (_, receipt) in self.receipts.take() {
             let mut pieces = receipt.split(batches.len() + lost);
             for batch in &mut batches {
-                batch.receipts.extend(pieces.pop().map(|piece| (0, piece)));
+                batch.receipts.all().extend(pieces.pop().map(|piece| (0, piece)));
             }
             for piece in pieces {
                 piece.settle_items(Settled::Dropped(DropReason::ItemTooLarge), too_large);
@@ -306,11 +319,13 @@ impl Batch {
             encoding: self.encoding,
             rope: request.into_segments().into(),
             parts: vec![part],
-            receipts: VecDeque::new(),
+            receipts: Waiting::default(),
             items,
             charge: self.charge.split_off(held_bytes),
             places,
             ledger: Arc::clone(&self.ledger),
+            since: self.since,
+            hold: self.hold_of_piece(),
         }
     }
 
@@ -320,8 +335,8 @@ impl Batch {
         self.answer(&Settled::Dropped(reason));
     }
 
-    fn answer(&mut self, settled: &Settled) {
-        for (part, receipt) in self.receipts.drain(..) {
+    pub(super) fn answer(&self, settled: &Settled) {
+        for (part, receipt) in self.receipts.take() {
             let items = self.parts.get(part).map_or(0, |part| part.items);
             receipt.settle_items(settled.clone(), items);
         }
@@ -337,6 +352,8 @@ pub(super) fn share(units: usize, items: u64, items_all: u64) -> usize {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.give_up(DropReason::Aborted);
+        if !self.let_go() {
+            self.give_up(DropReason::Aborted);
+        }
     }
 }

@@ -109,7 +109,7 @@ impl Core {
         let Some(intake) = self.intakes.get(route) else { return Err((request, RejectReason::QueueFull)) };
         match intake.reserve(&request, false) {
             Ok(reserved) => {
-                let mut receipt = intake.upstream.config.wait_for_result.then(Receipt::default);
+                let mut receipt = intake.upstream.answers_late().then(Receipt::default);
                 let sender = receipt.as_mut().map(Receipt::sender);
                 intake.take(request, reserved, sender, false);
                 Ok(receipt)
@@ -150,7 +150,7 @@ impl Core {
             request.shared(&self.shared.budget).map_err(|request| (request, RejectReason::MemoryFull))?;
         let mut receipt = None;
         for (route, intake, reserved) in asked {
-            let waits = intake.upstream.config.wait_for_result;
+            let waits = intake.upstream.answers_late();
             let sender = waits.then(|| receipt.get_or_insert_with(Receipt::default).sender());
             match (reserved, sender) {
                 (Some(reserved), sender) => intake.take(request.clone(), reserved, sender, true),
@@ -224,6 +224,7 @@ impl Core {
         (bytes, pass): (usize, Option<Waiting>),
         wait_max: Duration,
     ) -> Option<Waiting> {
+        self.intakes.iter().for_each(|intake| intake.want_room());
         let since = clock::now();
         let give_up_at = since + wait_max;
         if let Some(mut pass) = pass {

@@ -95,8 +95,9 @@ impl Apart {
 
     /// Closes the open batch of suspects.
     pub(crate) fn seal(&self, builder: &mut BatchBuilder) {
-        self.open_since.set(None);
+        let since = self.open_since.take().unwrap_or_else(clock::now);
         if let Some(batch) = builder.seal() {
+            let batch = batch.waiting_since(since);
             self.put(Family::of_suspects(batch));
         }
     }

@@ -286,7 +286,7 @@ impl Calls {
     pub(crate) fn answer_results(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some((stream, later))) = self.results.poll_next_unpin(cx) {
             match later {
-                Later::Settled(counted, Settled::Delivered) => self.accept(stream, counted),
+                Later::Settled(counted, Settled::Delivered | Settled::Stored) => self.accept(stream, counted),
                 Later::Settled(counted, Settled::Partial { rejected, message }) => {
                     self.count_acceptance(counted);
                     reply::accept_partly(&mut self.http2, stream, rejected, &message);

@@ -37,6 +37,12 @@ mod real {
     }
 }
 
+/// Milliseconds since 1970, for what outlives the process.
+pub(crate) fn unix_ms() -> u64 {
+    let since = wall().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Sleeps until `at`.
 pub(crate) async fn sleep_until(at: Instant) {
     tokio::time::sleep_until(at.into()).await;

@@ -20,10 +20,10 @@ use super::shared::{Command, ReceiverShared, Shared};
 use super::socket::{DetachedSocket, Socket};
 use super::turnstile::Peer;
 use super::{death, incoming, listener};
-use crate::batch::DropReason;
 use crate::batch::Encoding;
 use crate::limits::{
     ACCEPT_CLOSE_MAX, ACCEPT_LOOK_INTERVAL, DRAIN_CALLS_MAX, DRAIN_LOOK_INTERVAL, DRAIN_SETTLE_MAX,
+    SPILL_DRAIN_MAX,
 };
 use crate::otlp::Signal;
 use crate::stats::{ReceiverCounters, Transport};
@@ -289,13 +289,10 @@ async fn drain(
     core.over.set(true);
     phase.send(Phase::Over).ok();
     // A core that is done early holds nothing itself, and what it would find here are other cores' batches.
-    for intake in core.intakes.iter().filter(|_| !in_time) {
-        while let Some(batch) = intake.next(true).or_else(|| intake.next_apart_whatever()) {
-            batch.drop_for(DropReason::ShutdownDeadline);
-        }
-    }
+    senders.iter().filter(|_| !in_time).for_each(|sender| sender.give_up_waiting());
     // Calls in flight see the phase at their next turn and settle their batches.
-    let settled_by = clock::now() + DRAIN_SETTLE_MAX;
+    let has_disk = core.intakes.iter().any(|intake| intake.upstream.spool().is_some());
+    let settled_by = clock::now() + if has_disk { SPILL_DRAIN_MAX } else { DRAIN_SETTLE_MAX };
     while senders.iter().any(|sender| !sender.is_idle()) && clock::now() < settled_by {
         tokio::time::sleep(DRAIN_LOOK_INTERVAL).await;
     }

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::apart::{Apart, Family};
 use super::clock;
@@ -16,10 +16,12 @@ use super::unopened::Unmerged;
 use crate::batch::{Batch, BatchBuilder, DropReason, ReceiptSender, Settled};
 use crate::config::Passthrough;
 use crate::edit::{SplitLimit, split, split_keeping};
-use crate::limits::{ARENA_BLOCK_BYTES_MIN, INLINE_COPY_BYTES_MAX};
+use crate::limits::{ARENA_BLOCK_BYTES_MIN, AWAITED_GATHER_MAX, INLINE_COPY_BYTES_MAX};
 use crate::otlp::FramedRequest;
 use crate::queue::{Charge, Full};
 use crate::stats::{Counted, RejectReason, UpstreamCounters};
+
+mod overdue;
 
 /// What is set aside for a request that may be taken; given back by being dropped.
 #[derive(Debug)]
@@ -38,9 +40,16 @@ pub(crate) struct Intake {
     builder: RefCell<BatchBuilder>,
     // Set exactly while a request is in the open batch.
     open_since: Cell<Option<Instant>>,
+    // Whether senders are answered when their request is settled; whether a call of this core is in flight.
+    gathers: bool,
+    is_calling: Cell<bool>,
     unopened: Unmerged,
     /// What suspects have sent, and what is left of batches that were refused.
     pub(crate) apart: Apart,
+    // Batches that were taken from the queue and found no call, or were not stored; before all others.
+    front: RefCell<VecDeque<Batch>>,
+    // Set where something found no room in memory that the disk could make.
+    hurry: Cell<bool>,
     // Batches that one request made and the queue had no room for; nothing is admitted until they are gone.
     overflow: RefCell<VecDeque<Batch>>,
 }
@@ -59,8 +68,12 @@ impl Intake {
             counters,
             builder: RefCell::new(builder),
             open_since: Cell::new(None),
+            gathers: upstream.answers_late(),
+            is_calling: Cell::new(false),
             unopened: Unmerged::default(),
             apart,
+            front: RefCell::default(),
+            hurry: Cell::new(false),
             overflow: RefCell::new(VecDeque::new()),
             upstream,
         }
@@ -73,6 +86,14 @@ impl Intake {
     /// # Errors
     /// Why it would not be taken now.
     pub(crate) fn reserve(&self, request: &Inbound, shared: bool) -> Result<Reserved, RejectReason> {
+        let reserved = self.try_reserve(request, shared);
+        if reserved.is_err() {
+            self.want_room();
+        }
+        reserved
+    }
+
+    fn try_reserve(&self, request: &Inbound, shared: bool) -> Result<Reserved, RejectReason> {
         let (len, items) = (request.bytes().len(), request.items());
         let is_apart = self.upstream.refusals.is_suspect(request.origin);
         let open = if is_apart { &self.apart.builder } else { &self.builder };
@@ -172,11 +193,13 @@ impl Intake {
 
     /// The next batch to send, if one is ready: sealed ones first, then the open one if its linger is over or `drain`.
     pub(crate) fn next(&self, drain: bool) -> Option<Batch> {
-        let sealed = self.overflow.borrow_mut().pop_front();
-        sealed
-            .or_else(|| self.upstream.lanes.pop(self.core))
-            .or_else(|| self.take_open(drain))
-            .or_else(|| self.take_merged(drain))
+        self.sealed().or_else(|| self.take_open(drain)).or_else(|| self.take_merged(drain))
+    }
+
+    fn sealed(&self) -> Option<Batch> {
+        let front = self.front.borrow_mut().pop_front();
+        let overflow = || self.overflow.borrow_mut().pop_front();
+        front.or_else(overflow).or_else(|| self.upstream.lanes.pop(self.core))
     }
 
     /// The next to send a piece of what is sent apart, if there is one.
@@ -197,7 +220,7 @@ impl Intake {
         let apart = self.apart.open_since.get().filter(|_| may_apart);
         let open = [self.open_since.get(), self.unopened.since(), apart];
         let since = open.into_iter().flatten().min();
-        since.map(|since| since + self.upstream.config.linger)
+        since.map(|since| since + self.linger())
     }
 
     /// Counts a request that was refused here.
@@ -220,12 +243,30 @@ impl Intake {
         self.open_since.get().is_none()
             && self.unopened.since().is_none()
             && self.overflow.borrow().is_empty()
+            && self.front.borrow().is_empty()
             && self.apart.is_empty()
             && self.upstream.lanes.len_of(self.core) == 0
     }
 
+    /// How long an open batch waits for more. Where senders wait for the answer it also gathers what comes while a call is in flight: they
+    /// send nothing before that is answered, and each would otherwise have a call of its own.
+    fn linger(&self) -> Duration {
+        let linger = self.upstream.config.linger;
+        if self.gathers && self.is_calling.get() { linger.max(AWAITED_GATHER_MAX) } else { linger }
+    }
+
+    /// Whether a call that ends may make an open batch due.
+    pub(crate) fn gathers(&self) -> bool {
+        self.gathers
+    }
+
+    /// Says whether a call is in flight.
+    pub(crate) fn set_calling(&self, is_calling: bool) {
+        self.is_calling.set(is_calling);
+    }
+
     fn take_open(&self, drain: bool) -> Option<Batch> {
-        let due = self.open_since.get()? + self.upstream.config.linger;
+        let due = self.open_since.get()? + self.linger();
         if !drain && due > clock::now() {
             return None;
         }
@@ -277,6 +318,9 @@ impl Intake {
         if let Err(Full(batch)) = self.upstream.lanes.push(self.core, batch) {
             self.overflow.borrow_mut().push_back(batch);
             self.upstream.lanes.wake(self.core);
+        } else if self.upstream.spool().is_some() {
+            // Its sender looks after what waits, also when it cannot send.
+            self.upstream.lanes.wake(self.core);
         }
     }
 
@@ -289,6 +333,7 @@ impl Intake {
         let charge = bytes.unwrap_or_else(|| self.upstream.budget.empty_charge());
         let ledger = self.upstream.unopened_ledgers.get(self.core).map(Arc::clone).unwrap_or_default();
         let batch = Batch::unopened(request, receipt, (charge, places), ledger).sent_by(origin);
+        let batch = self.waiting_since(batch, None);
         if self.upstream.refusals.is_suspect(origin) {
             self.apart.put(Family::of_suspects(batch));
             return self.upstream.lanes.wake(self.core);
@@ -305,7 +350,7 @@ impl Intake {
     }
 
     fn take_merged(&self, drain: bool) -> Option<Batch> {
-        let due = self.unopened.since()? + self.upstream.config.linger;
+        let due = self.unopened.since()? + self.linger();
         if !drain && due > clock::now() {
             return None;
         }
@@ -314,8 +359,8 @@ impl Intake {
     }
 
     fn seal(&self, builder: &mut BatchBuilder) -> Option<Batch> {
-        self.open_since.set(None);
-        let batch = builder.seal()?;
+        let since = self.open_since.take();
+        let batch = self.waiting_since(builder.seal()?, since);
         self.counters.batch_items.add(batch.items());
         self.counters.batch_bytes.add(batch.rope().len() as u64);
         Some(batch)

@@ -22,8 +22,12 @@ use crate::encoding::deflate;
 use crate::limits::DRAIN_RETRY_DELAY_MAX;
 use crate::upstream::{Decision, Outcome, Retry, Sent, Turns, Verdict, decide};
 
+mod disk;
+mod in_flight;
 mod isolate;
 mod words;
+
+use in_flight::{CallGuard, Kind};
 
 /// How far a core's drain has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,10 @@ pub(crate) struct Sender {
     calls_max: usize,
     // Of those, calls that isolate, or that carry what suspects have sent.
     apart_calls: Cell<usize>,
+    // Calls that carry what was read back from disk; whether the last one that began does; batches that are being stored.
+    replays: Cell<usize>,
+    replayed_last: Cell<bool>,
+    stores: Cell<usize>,
     turns: Cell<Turns>,
     call_ended: Notify,
     phase: watch::Receiver<Phase>,
@@ -91,6 +99,9 @@ impl Sender {
             member,
             calls: Cell::new(0),
             apart_calls: Cell::new(0),
+            replays: Cell::new(0),
+            replayed_last: Cell::new(false),
+            stores: Cell::new(0),
             turns: Cell::default(),
             origins: Arc::clone(origins),
             calls_max: route.calls_max(intake.upstream.config.calls_max).div_ceil(cores).max(1),
@@ -107,7 +118,7 @@ impl Sender {
     /// Whether nothing waits here and no call is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         let keyed_is_idle = self.keyed.as_ref().is_none_or(Keyed::is_idle);
-        self.calls.get() == 0 && self.intake.is_empty() && keyed_is_idle
+        self.calls.get() == 0 && self.stores.get() == 0 && self.intake.is_empty() && keyed_is_idle
     }
 
     /// Starts calls for ever.
@@ -117,54 +128,91 @@ impl Sender {
         }
         let (lanes, core) = (&self.intake.upstream.lanes, self.intake.core);
         loop {
-            if self.calls.get() >= self.calls_max {
+            let may_call = self.calls.get() < self.calls_max;
+            let has_disk = self.intake.upstream.spool().is_some();
+            if !may_call && !has_disk {
                 self.call_ended.notified().await;
                 continue;
             }
+            let looks_at_ends = has_disk || self.intake.gathers();
             let phase = *self.phase.borrow();
             if phase == Phase::Over {
                 // What is left is given up by the drain; what other cores still send must not be taken from them.
                 return std::future::pending().await;
             }
             let drain = phase != Phase::Running;
-            let next = self.next(drain).or_else(|| {
-                lanes.set_idle(core, true);
-                self.next(drain)
-            });
-            if let Some((family, is_apart)) = next {
+            let next = || {
+                self.next(drain).or_else(|| {
+                    lanes.set_idle(core, true);
+                    self.next(drain)
+                })
+            };
+            if let Some((family, kind)) = may_call.then(next).flatten() {
                 lanes.set_idle(core, false);
-                let call = CallGuard::new(&self, is_apart);
+                let call = CallGuard::new(&self, kind, &family);
                 tokio::task::spawn_local(Rc::clone(&self).deliver(family, call));
                 continue;
             }
-            match self.intake.due_at(self.may_send_apart()) {
+            if has_disk && self.give_to_disk(phase) {
+                continue;
+            }
+            // What was put back is too much for the calls in flight: it is no call that is due, but the disk.
+            let due =
+                self.intake.due_at(self.may_send_apart()).filter(|_| may_call && !self.intake.has_front());
+            let due = due.or_else(|| has_disk.then(|| self.looks_at()).flatten());
+            match due {
                 Some(due) => tokio::select! {
                     biased;
                     () = lanes.woken(core) => {}
+                    () = self.call_ended.notified(), if looks_at_ends => {}
                     () = clock::sleep_until(due) => {}
                 },
-                None => lanes.woken(core).await,
+                None => tokio::select! {
+                    biased;
+                    () = lanes.woken(core) => {}
+                    () = self.call_ended.notified(), if looks_at_ends => {}
+                },
             }
         }
     }
 
-    /// What is to be sent next, and whether it is sent apart.
-    fn next(&self, drain: bool) -> Option<(Family, bool)> {
+    /// What is to be sent next.
+    fn next(&self, drain: bool) -> Option<(Family, Kind)> {
+        if !drain
+            && !self.replayed_last.get()
+            && let Some(family) = self.next_replay()
+        {
+            return Some((family, Kind::Replay));
+        }
         let apart = || self.may_send_apart().then(|| self.intake.next_apart(drain)).flatten();
         let (mut turns, mut found) = (self.turns.get(), None);
         if turns.is_isolations() {
-            found = apart().map(|family| (family, true));
+            found = apart().map(|family| (family, Kind::Apart));
         }
         let found = found
-            .or_else(|| self.intake.next(drain).map(|batch| (Family::of(batch), false)))
-            .or_else(|| apart().map(|family| (family, true)))?;
-        if found.1 {
+            .or_else(|| self.next_batch(drain).map(|batch| (Family::of(batch), Kind::Batch)))
+            .or_else(|| apart().map(|family| (family, Kind::Apart)));
+        let Some(found) = found else {
+            let replay = if drain { None } else { self.next_replay() };
+            return replay.map(|family| (family, Kind::Replay));
+        };
+        if found.1 == Kind::Apart {
             turns.isolating();
         } else {
             turns.batch();
         }
         self.turns.set(turns);
         Some(found)
+    }
+
+    /// The next batch that has waited in memory, if calls have room for it.
+    fn next_batch(&self, drain: bool) -> Option<Batch> {
+        let batch = self.intake.next(drain)?;
+        if self.has_call_room(batch.held_bytes()) {
+            return Some(batch);
+        }
+        self.intake.put_front(batch);
+        None
     }
 
     fn may_send_apart(&self) -> bool {
@@ -177,7 +225,7 @@ impl Sender {
         // Bounded by what the batch itself holds: cutting makes no new items.
         while let Some(batch) = family.pending.pop() {
             let Some(batch) = self.without_suspects(batch, &family) else { continue };
-            let ended = self.settle(&batch, &family, first_attempt).await;
+            let ended = self.beside_disk(self.settle(&batch, &family, first_attempt), &batch).await;
             let refusals = &self.intake.upstream.refusals;
             match ended.decision {
                 Decision::Deliver { rejected } => {
@@ -194,6 +242,8 @@ impl Sender {
                     let Some(batch) = MemberSide::give_back(self.member.as_deref(), batch, reason) else {
                         continue;
                     };
+                    let kept = if self.is_for_disk(reason) { self.keep(batch).await } else { Some(batch) };
+                    let Some(batch) = kept else { continue };
                     family.inside = family.inside.map(|refused| refused + 1);
                     self.give_up(batch, reason, ended);
                 }
@@ -201,12 +251,14 @@ impl Sender {
                     family.add(batch.split(bytes_max));
                 }
                 Decision::Halve => family.add(self.halves(batch, DropReason::ItemTooLarge)),
-                Decision::Isolate => self.isolate(batch, (&mut family, call.is_apart), ended.is_to_blame),
+                Decision::Isolate => {
+                    self.isolate(batch, (&mut family, call.kind == Kind::Apart), ended.is_to_blame);
+                }
                 // `settle` waits these out.
                 Decision::RetryAt { .. } => family.pending.push(batch),
             }
             // When the drain is over nobody takes the rest: it is given up here.
-            if call.is_apart && *self.phase.borrow() != Phase::Over {
+            if call.kind == Kind::Apart && *self.phase.borrow() != Phase::Over {
                 break;
             }
         }
@@ -235,10 +287,7 @@ impl Sender {
 
     /// Tries until something else than another try is decided.
     async fn settle(&self, batch: &Batch, family: &Family, first_attempt: Instant) -> Ended {
-        let mut phase = self.phase.clone();
-        let mut over = std::pin::pin!(async move {
-            phase.wait_for(|phase| *phase == Phase::Over).await.ok();
-        });
+        let mut over = std::pin::pin!(self.end_of_calls());
         let policy = self.route.retry();
         let mut retry = Retry::new(policy, first_attempt);
         let give_up_at = policy.max_elapsed_time.map(|max| first_attempt + max);
@@ -331,44 +380,5 @@ fn sent(batch: &Batch, family: &Family) -> Sent {
         items: batch.items(),
         is_open: batch.encoding().is_none(),
         inside: family.inside.unwrap_or(0),
-    }
-}
-
-/// Counts a call in flight; also when its task panics.
-struct CallGuard {
-    sender: Rc<Sender>,
-    is_apart: bool,
-}
-
-impl CallGuard {
-    fn new(sender: &Rc<Sender>, is_apart: bool) -> Self {
-        sender.calls.set(sender.calls.get() + 1);
-        sender.intake.counters.calls.add(1);
-        if is_apart {
-            sender.apart_calls.set(sender.apart_calls.get() + 1);
-            sender.intake.counters.isolating_calls.add(1);
-        }
-        Self { sender: Rc::clone(sender), is_apart }
-    }
-}
-
-impl Drop for CallGuard {
-    fn drop(&mut self) {
-        let sender = &self.sender;
-        sender.calls.set(sender.calls.get() - 1);
-        if self.is_apart {
-            sender.apart_calls.set(sender.apart_calls.get() - 1);
-            sender.intake.upstream.lanes.wake(sender.intake.core);
-        }
-        sender.intake.counters.calls.sub(1);
-        if std::thread::panicking() {
-            sender.intake.counters.panics.add(1);
-            if let Some(left_out) = sender.log.allow(sender.about, "panic") {
-                let exporter = &sender.intake.upstream.config.name;
-                tracing::error!(exporter, left_out, "a call has panicked; what it held is dropped");
-            }
-        }
-        sender.call_ended.notify_one();
-        sender.intake.upstream.room_came();
     }
 }

@@ -66,6 +66,17 @@ pub enum StartError {
         /// What is wrong, and with which file.
         message: String,
     },
+    /// The directory for what is not delivered soon enough cannot be used.
+    #[error("upstream {upstream:?}: {error}")]
+    Spill {
+        /// The upstream.
+        upstream: String,
+        /// What is wrong, and with which directory.
+        error: std::io::Error,
+    },
+    /// The members of a tier have no disk behind them: what waits is sorted anew when they change.
+    #[error("upstream {0:?}: a tier of members has no disk behind it; remove its spill")]
+    SpillOfTier(String),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),

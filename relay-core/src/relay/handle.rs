@@ -92,8 +92,8 @@ impl RelayHandle {
     }
 
     /// Stops receiving (senders are told by GOAWAY), sends what is held, and ends all threads. What no upstream has
-    /// taken within `deadline` is given up and counted as [`crate::batch::DropReason::ShutdownDeadline`]. Returns the
-    /// final stats, in which nothing is held. Works in any async runtime.
+    /// taken within `deadline` goes to the disk behind it, or is given up and counted as
+    /// [`crate::batch::DropReason::ShutdownDeadline`]. Returns the final stats, in which memory holds nothing. Works in any async runtime.
     pub async fn drain(mut self, deadline: Duration) -> Stats {
         let until = clock::now() + deadline;
         self.shared.spare_listeners().clear();
@@ -126,6 +126,11 @@ impl RelayHandle {
         }
         // What a core that died at the last moment has left to the others.
         death::give_up_queues(&self.shared, DropReason::Aborted);
+        let spools = self.shared.upstreams.iter().filter_map(|upstream| upstream.spool());
+        let closing: Vec<_> = spools.map(|spool| spool.close()).collect();
+        for closed in closing {
+            closed.await.ok();
+        }
         self.shared.stats()
     }
 }

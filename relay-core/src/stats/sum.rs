@@ -2,7 +2,8 @@
 //! back looks like a restart. Must never decide.
 
 use super::{
-    AddressStats, ReceiverStats, ResolutionStats, SignalStats, Stats, TierStats, TlsStats, UpstreamStats,
+    AddressStats, ReceiverStats, ResolutionStats, SignalStats, SpillStats, Stats, TierStats, TlsStats,
+    UpstreamStats,
 };
 
 impl Stats {
@@ -92,6 +93,7 @@ impl UpstreamStats {
             resolution,
             tier,
             call_panics,
+            spill,
         } = other;
         self.items += *items;
         self.unopened += *unopened;
@@ -115,6 +117,7 @@ impl UpstreamStats {
         self.tls = TlsStats::sum(self.tls, *tls);
         self.call_panics += call_panics;
         self.tier = TierStats::sum(self.tier.take(), tier.as_ref());
+        self.spill = SpillStats::sum(self.spill.take(), spill.as_ref());
         self.resolution = ResolutionStats::sum(self.resolution, *resolution);
     }
 }

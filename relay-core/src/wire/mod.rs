@@ -20,4 +20,5 @@ pub use input::{Input, Tag, WireType, expect_wire_type, message, skip, tag};
 pub use reader::{Field, FieldValue, Reader};
 pub use segment_reader::SegmentReader;
 pub use segments::{SegmentIndex, Segments};
+pub(crate) use varint::read_varint;
 pub use varint::{VARINT_BYTES_MAX, append_varint, varint_len};

@@ -15,7 +15,7 @@ pub const VARINT_BYTES_MAX: usize = 10;
 /// # Errors
 /// [`DecodeErrorKind::Truncated`] or [`DecodeErrorKind::VarintTooLong`].
 #[inline]
-pub(super) fn read_varint(bytes: &[u8]) -> Result<(u64, usize), DecodeErrorKind> {
+pub(crate) fn read_varint(bytes: &[u8]) -> Result<(u64, usize), DecodeErrorKind> {
     // Tags below 16 and most lengths take one byte, nearly all other lengths two.
     match *bytes {
         [first, ..] if first < 0x80 => Ok((u64::from(first), 1)),

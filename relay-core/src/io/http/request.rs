@@ -185,7 +185,7 @@ async fn admit(
             let settled = receipt.await;
             drop(awaited);
             match settled {
-                Settled::Delivered => Ok(Accepted { counted, partial: None }),
+                Settled::Delivered | Settled::Stored => Ok(Accepted { counted, partial: None }),
                 Settled::Partial { rejected, message } => {
                     Ok(Accepted { counted, partial: Some(partial_success(rejected, &message)) })
                 }

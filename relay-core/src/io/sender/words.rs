@@ -46,6 +46,17 @@ impl Sender {
         }
     }
 
+    pub(super) fn log_stored(&self) {
+        if let Some(left_out) = self.log.allow(self.about, "stored") {
+            let exporter = &self.intake.upstream.config.name;
+            tracing::info!(
+                exporter,
+                left_out,
+                "not delivered in time: batches go to disk and are sent from there"
+            );
+        }
+    }
+
     pub(super) fn log_drop(&self, batch: &Batch, reason: DropReason) {
         if reason == DropReason::Unimplemented {
             return;

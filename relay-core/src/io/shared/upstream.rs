@@ -9,11 +9,13 @@ use super::super::export::{Template, TemplateError};
 use super::super::http_export::HttpTemplate;
 use super::super::keyed::Tier;
 use super::super::resolver::{Membership, Resolver};
+use super::super::spill::Spool;
 use super::super::tls::{ALPN_HTTP1, ALPN_HTTP2, TlsDialer, TlsError};
 use super::super::turnstile::Turnstile;
 use crate::batch::{Batch, Encoding, Ledger, Places};
 use crate::config::{
-    BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, Passthrough, QueueLimit, UpstreamConfig,
+    Acknowledge, BatchSink, Destination, GrpcConfig, HttpUpstreamConfig, Passthrough, QueueLimit,
+    SpillConfig, UpstreamConfig,
 };
 use crate::limits;
 use crate::queue::{Budget, Lanes, Pressure};
@@ -75,6 +77,12 @@ pub(crate) struct UpstreamShared {
     pub(crate) ledgers: Vec<Arc<Ledger>>,
     /// The books of unopened requests, in requests; one per core.
     pub(crate) unopened_ledgers: Vec<Arc<Ledger>>,
+    /// The disk behind it, if there is one; set before the cores start.
+    spool: OnceLock<Arc<Spool>>,
+    /// The books of what the disk has found and lost: of items, and of unopened requests.
+    disk_ledgers: [Arc<Ledger>; 2],
+    /// Bytes of memory that calls in flight hold. Counted where there is a disk.
+    pub(crate) calls_bytes: AtomicUsize,
     /// One per core.
     pub(crate) counters: Vec<Arc<UpstreamCounters>>,
     /// What the upstream is known to take, in bytes: the configured bound, or what its addresses take if that is less.
@@ -140,6 +148,9 @@ impl UpstreamShared {
             counters: (0..cores).map(|_| Arc::default()).collect(),
             bytes_max: AtomicUsize::new(config.batch.bytes_max),
             refusals: Refusals::default(),
+            spool: OnceLock::new(),
+            disk_ledgers: Default::default(),
+            calls_bytes: AtomicUsize::new(0),
             turnstiles: OnceLock::new(),
             pressure: Pressure::default(),
             said_unimplemented: AtomicBool::new(false),
@@ -149,6 +160,33 @@ impl UpstreamShared {
             members,
             config,
         }))
+    }
+
+    /// Starts the disk behind it, if there is to be one.
+    pub(crate) fn start_spool(self: &Arc<Self>) -> std::io::Result<()> {
+        let Some(config) = &self.config.spill else { return Ok(()) };
+        let of_spool = Arc::downgrade(self);
+        let wake = move || {
+            let upstream = of_spool.upgrade();
+            upstream
+                .iter()
+                .for_each(|upstream| (0..upstream.ledgers.len()).for_each(|core| upstream.lanes.wake(core)));
+        };
+        let (about, ledgers) = ((self.config.name.as_str(), self.config.signal), self.disk_ledgers.clone());
+        let spool = Spool::start(config, about, &self.budget, ledgers, Box::new(wake))?;
+        self.spool.set(spool).ok();
+        Ok(())
+    }
+
+    /// The disk behind it, if there is one.
+    pub(crate) fn spool(&self) -> Option<&Arc<Spool>> {
+        self.spool.get()
+    }
+
+    /// Whether a sender is answered when it is known what becomes of its request, not when that is queued.
+    pub(crate) fn answers_late(&self) -> bool {
+        let when_safe = |spill: &SpillConfig| spill.acknowledge == Acknowledge::WhenSafe;
+        self.config.wait_for_result || self.config.spill.as_ref().is_some_and(when_safe)
     }
 
     /// Something that was held for it has gone: whoever waits for room may look again.
@@ -189,6 +227,10 @@ impl UpstreamShared {
         };
         self.ledgers.iter().for_each(|ledger| stats.items += ledger.counts());
         self.unopened_ledgers.iter().for_each(|ledger| stats.unopened += ledger.counts());
+        let [of_items, of_unopened] = &self.disk_ledgers;
+        stats.items += of_items.counts();
+        stats.unopened += of_unopened.counts();
+        stats.spill = self.spool().map(|spool| spool.stats());
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         stats.tls = self.tls.as_ref().map(TlsDialer::stats);
         stats.resolution = self.members.as_ref().and_then(Membership::stats);

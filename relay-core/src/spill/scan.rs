@@ -1,0 +1,187 @@
+//! Walks over the records of a segment, a bounded piece at a time; what is damaged is stepped over to the next sound head. It gives
+//! slices of what it has read, and never copies or believes a length that it has not proven.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::disk::{DiskFile, read_ahead};
+use super::record::{HEAD_BYTES, Head, MARKER};
+use super::segment::HEADER_BYTES;
+use crate::limits::{SPILL_READ_AHEAD_BYTES, SPILL_READ_BYTES};
+
+/// How far a segment has been walked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// The next byte to be looked at.
+    pub(super) at: u64,
+    /// The sequence of the next record.
+    pub(super) sequence: u32,
+    // Where the damage begins that `at` is being moved past.
+    damaged_from: Option<u64>,
+}
+
+impl Cursor {
+    /// Before the first record.
+    pub(super) const START: Self = Self { at: HEADER_BYTES as u64, sequence: 0, damaged_from: None };
+
+    /// Before the record `sequence`, whose head is at byte `at`.
+    pub(super) fn at(at: u64, sequence: u32) -> Self {
+        Self { at, sequence, damaged_from: None }
+    }
+
+    /// Over `bytes` that cannot be read; what follows them is looked for.
+    pub(super) fn skip(&mut self, bytes: u64, end: u64) {
+        self.damaged_from.get_or_insert(self.at);
+        self.at = self.at.saturating_add(bytes).min(end);
+    }
+
+    /// Past `head`, which the cursor is at.
+    fn past(self, head: &Head) -> Self {
+        Self::at(self.at.saturating_add(head.bytes()), head.sequence.saturating_add(1))
+    }
+}
+
+/// What a step has come to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A sound head at `offset`, the body of which is inside the segment.
+    Head { offset: u64, head: Head },
+    /// No record for `bytes` from `offset` on, then a sound head, which the next step gives; the records `missing` were there.
+    Damaged { offset: u64, bytes: u64, missing: Range<u32> },
+    /// No record from `offset` to the end.
+    Torn { offset: u64, bytes: u64 },
+    /// The end.
+    End,
+    /// As much was looked at as may be at once.
+    Paused,
+}
+
+/// A walk over the records of a segment; each step is given its file.
+#[derive(Debug)]
+pub(super) struct Scan {
+    nonce: u32,
+    // Where the segment ends for this walk.
+    end: u64,
+    pub(super) cursor: Cursor,
+    // What was read last, and where it begins.
+    window: (u64, Bytes),
+    // Bytes that may still be read from the file.
+    pub(super) budget: u64,
+}
+
+impl Scan {
+    /// Over the segment with `nonce` from `cursor` to `end`, reading up to `budget` bytes and what is begun then.
+    pub(super) fn new((nonce, end): (u32, u64), cursor: Cursor, budget: u64) -> Self {
+        Self { nonce, end, cursor, window: (0, Bytes::new()), budget }
+    }
+
+    /// To the next head, and past it: its body is for [`Scan::body`], or is never read.
+    pub(super) fn next(&mut self, file: &impl DiskFile) -> io::Result<Step> {
+        if self.cursor.damaged_from.is_some() {
+            return self.resync(file);
+        }
+        if self.cursor.at >= self.end {
+            return Ok(Step::End);
+        }
+        if self.is_spent() {
+            return Ok(Step::Paused);
+        }
+        let offset = self.cursor.at;
+        match self.head_at(file, offset)? {
+            Some(head) if head.sequence == self.cursor.sequence => {
+                if head.bytes() > self.end - offset {
+                    // The lengths are proven: the rest was never written, or is cut off.
+                    self.cursor.at = self.end;
+                    return Ok(Step::Torn { offset, bytes: self.end - offset });
+                }
+                self.cursor = self.cursor.past(&head);
+                Ok(Step::Head { offset, head })
+            }
+            _ => {
+                self.cursor.damaged_from = Some(offset);
+                self.resync(file)
+            }
+        }
+    }
+
+    /// The parts and payload behind `head` at `offset`; shorter if the file is.
+    pub(super) fn body(&mut self, file: &impl DiskFile, offset: u64, head: &Head) -> io::Result<Bytes> {
+        let len = usize::try_from(head.body_bytes()).map_err(io::Error::other)?;
+        self.bytes_at(file, offset + HEAD_BYTES as u64, len)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.budget == 0
+    }
+
+    /// On to the next sound head with a sequence that is still to come. A record of the past may stand there as well, by a block that
+    /// was written to the wrong place.
+    fn resync(&mut self, file: &impl DiskFile) -> io::Result<Step> {
+        let from = self.cursor.damaged_from.unwrap_or(self.cursor.at);
+        while self.cursor.at < self.end {
+            if self.is_spent() {
+                return Ok(Step::Paused);
+            }
+            let window = self.bytes_at(file, self.cursor.at, MARKER.len())?;
+            if window.len() < MARKER.len() {
+                break;
+            }
+            let Some(distance) = self.marker_in_window() else {
+                // The last bytes may be the beginning of one.
+                let (start, bytes) = &self.window;
+                self.cursor.at =
+                    (start + bytes.len() as u64 + 1 - MARKER.len() as u64).max(self.cursor.at + 1);
+                continue;
+            };
+            let at = self.cursor.at + distance;
+            self.cursor.at = at;
+            let head = self.head_at(file, at)?.filter(|head| {
+                // No segment has more records than it has room for heads.
+                let room = (self.end - from) / HEAD_BYTES as u64;
+                let skipped = head.sequence.checked_sub(self.cursor.sequence);
+                skipped.is_some_and(|skipped| u64::from(skipped) <= room) && head.bytes() <= self.end - at
+            });
+            if let Some(head) = head {
+                let missing = self.cursor.sequence..head.sequence;
+                self.cursor = Cursor::at(at, head.sequence);
+                return Ok(Step::Damaged { offset: from, bytes: at - from, missing });
+            }
+            self.cursor.at += 1;
+        }
+        self.cursor = Cursor::at(self.end, self.cursor.sequence);
+        Ok(Step::Torn { offset: from, bytes: self.end.saturating_sub(from) })
+    }
+
+    /// How far the next marker is from the cursor, if it is in what was read.
+    fn marker_in_window(&self) -> Option<u64> {
+        let (start, bytes) = &self.window;
+        let skip = usize::try_from(self.cursor.at.checked_sub(*start)?).ok()?;
+        let rest = bytes.get(skip..)?;
+        let found = rest.windows(MARKER.len()).position(|bytes| bytes == MARKER)?;
+        Some(found as u64)
+    }
+
+    fn head_at(&mut self, file: &impl DiskFile, at: u64) -> io::Result<Option<Head>> {
+        let bytes = self.bytes_at(file, at, HEAD_BYTES)?;
+        Ok(Head::decode(&bytes, self.nonce))
+    }
+
+    /// `len` bytes from `at` on, out of what was read, or of what is read for them; fewer at the end.
+    fn bytes_at(&mut self, file: &impl DiskFile, at: u64, len: usize) -> io::Result<Bytes> {
+        let left = self.end.saturating_sub(at);
+        let wanted = usize::try_from(left).map_or(len, |left| len.min(left));
+        let (start, window) = &self.window;
+        let inside = at.checked_sub(*start).and_then(|skip| usize::try_from(skip).ok());
+        if let Some(from) = inside.filter(|from| from.saturating_add(wanted) <= window.len()) {
+            return Ok(window.slice(from..from + wanted));
+        }
+        let len = SPILL_READ_BYTES.max(wanted.saturating_add(SPILL_READ_AHEAD_BYTES));
+        let len = usize::try_from(left).map_or(len, |left| len.min(left));
+        let window = read_ahead(file, at, wanted, len)?;
+        self.budget = self.budget.saturating_sub(window.len().max(1) as u64);
+        self.window = (at, window.clone());
+        Ok(window.slice(..wanted.min(window.len())))
+    }
+}
