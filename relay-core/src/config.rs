@@ -139,8 +139,8 @@ pub struct UpstreamConfig {
     pub name: String,
     /// Whose requests go there. Default traces.
     pub signal: Signal,
-    /// Upstreams with the same group have one share of the byte budget together: those of one exporter for several signals. Default
-    /// the name.
+    /// Upstreams with the same group have one share of the byte budget together: those of one exporter for several signals. What they
+    /// have on disk is named after it, and found again by it. Default the name.
     pub budget_group: String,
     /// When a batch is full.
     pub batch: BatchLimits,

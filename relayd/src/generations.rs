@@ -2,7 +2,7 @@
 //! have done that have ended. Counters never go back: all of them are added up. Must never decide when to replace one.
 
 use relay_core::config::{ListenAddress, ReceiverConfig};
-use relay_core::stats::{Stats, UpstreamStats};
+use relay_core::stats::{SpillStats, Stats, UpstreamStats};
 use relay_core::{ListeningSocket, Relay, RelayHandle, StatsReader};
 
 use crate::activation::Inherited;
@@ -141,6 +141,16 @@ impl Generation {
         self.relay.is_alive()
     }
 
+    /// For each exporter and signal that cannot write to its disk, why.
+    pub(crate) fn disk_faults(&self) -> Vec<String> {
+        let upstreams = self.seen.stats.stats().upstreams.into_iter();
+        let faults = upstreams.filter_map(|upstream| {
+            let fault = upstream.spill?.fault?;
+            Some(format!("exporter {} ({}): {fault}", upstream.name, upstream.signal.name()))
+        });
+        faults.collect()
+    }
+
     /// For each core why it has died, if it has.
     pub(crate) fn deaths(&self) -> Vec<Option<String>> {
         self.seen.stats.stats().deaths
@@ -213,6 +223,9 @@ impl Generations {
             .for_each(|tls| tls.not_after_unix_seconds = None);
         for upstream in &mut stats.upstreams {
             upstream.queue_batches_max = 0;
+            if let Some(spill) = &mut upstream.spill {
+                leave_disk(spill);
+            }
             if let Some(tls) = &mut upstream.tls {
                 tls.not_after_unix_seconds = None;
             }
@@ -248,6 +261,12 @@ impl Generations {
     pub(crate) fn ended(&self) -> &Ended {
         &self.ended
     }
+}
+
+/// Takes out what is there at a moment: it is the next one's, or nobody's.
+fn leave_disk(spill: &mut SpillStats) {
+    (spill.bytes, spill.segments, spill.records, spill.items, spill.unopened) = (0, 0, 0, 0, 0);
+    (spill.oldest_unix_ms, spill.fault, spill.bytes_max) = (None, None, 0);
 }
 
 /// The exporter whose counts have those of more exporters than are remembered by name.

@@ -63,6 +63,12 @@ impl Life {
         (!dead.is_empty()).then(|| dead.join("; "))
     }
 
+    /// What is out of order and keeps nobody out: disks that exporters cannot write to.
+    pub(crate) fn disk_faults(&self) -> Option<String> {
+        let faults = self.generations.borrow().current().map(Generation::disk_faults).unwrap_or_default();
+        (!faults.is_empty()).then(|| faults.join("; "))
+    }
+
     /// Resolves when a probe has found a dead core.
     pub(crate) async fn noticed_death(&self) {
         self.died.notified().await;
@@ -90,8 +96,10 @@ pub(crate) fn answer(life: &Life) -> Answer {
         (StatusCode::SERVICE_UNAVAILABLE, "Server not available")
     };
     let mut body = serde_json::json!({ "status": text, "upSince": since, "uptime": format!("{uptime:.3}s") });
-    if let Some(reason) = life.reason() {
-        body.as_object_mut().and_then(|fields| fields.insert("reason".to_owned(), reason.into()));
+    for (key, text) in [("reason", life.reason()), ("storage", life.disk_faults())] {
+        if let (Some(fields), Some(text)) = (body.as_object_mut(), text) {
+            fields.insert(key.to_owned(), text.into());
+        }
     }
     Answer { status, content_type: "application/json", body: body.to_string().into_bytes() }
 }

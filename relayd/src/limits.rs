@@ -26,6 +26,21 @@ pub(crate) const TAKE_OVER_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Exporters of former configurations whose counts are remembered by name; those of more are added up in one row.
 pub(crate) const PAST_UPSTREAMS_MAX: usize = 256;
 
+/// The smallest bound on what an exporter may have on disk, in bytes: the largest request that receivers take by default finds room.
+pub(crate) const STORAGE_BYTES_MIN: u64 = relay_core::limits::RECEIVE_MESSAGE_BYTES_MAX as u64;
+
+/// The shortest age after which what is on disk may be dropped: less would drop what a restart of the upstream leaves there.
+pub(crate) const STORAGE_AGE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest that a batch may wait before it is written: senders of the OpenTelemetry SDKs give up after 10 s.
+pub(crate) const SPILL_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// Over which time it is looked how fast what is on disk becomes less, to say when it is gone.
+pub(crate) const FORECAST_WINDOW: Duration = Duration::from_secs(60);
+
+/// Scrapes that are remembered for that, of each exporter and signal: one in a second.
+pub(crate) const FORECAST_SAMPLES_MAX: usize = 60;
+
 /// What stands for "no time limit" where an upstream call needs one (`timeout: 0`).
 pub(crate) const CALL_TIMEOUT_NONE: Duration = Duration::from_secs(365 * 24 * 3600);
 

@@ -32,6 +32,7 @@ mod run;
 mod samples;
 mod send;
 mod signals;
+mod storage;
 mod summary;
 mod text;
 mod watch;

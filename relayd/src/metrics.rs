@@ -15,16 +15,18 @@ use crate::config::Metrics;
 use crate::health::Life;
 use crate::http::Answer;
 use crate::plan::About;
-use crate::process;
+use crate::{clock, process};
 
 mod addresses;
 mod names;
 mod page;
 mod reloads;
+mod spill;
 mod tls;
 
 use page::{Page, Unit, labels};
 pub(crate) use reloads::Reloads;
+pub(crate) use spill::Forecast;
 
 /// What each upstream of a scrape stands for.
 #[derive(Debug)]
@@ -42,8 +44,8 @@ fn unit_of(signal: Signal) -> &'static str {
     }
 }
 
-/// The answer to a scrape.
-pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answer {
+/// The answer to a scrape; `forecast` has what earlier ones have seen.
+pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads, forecast: &mut Forecast) -> Answer {
     let mut page = Page { settings, families: Vec::new() };
     let (about, stats) = life.generations().totals();
     let source = Source { about };
@@ -61,6 +63,8 @@ pub(crate) fn answer(settings: &Metrics, life: &Life, reloads: &Reloads) -> Answ
     source.refusals(&mut page, &stats.upstreams);
     names::exporters(&mut page, &source.about, &stats.upstreams);
     names::tiers(&mut page, &stats.upstreams);
+    let unix_ms = u64::try_from(clock::unix_time().as_millis()).unwrap_or(u64::MAX);
+    spill::exporters(&mut page, (&source.about, &stats.upstreams), forecast, (unix_ms, clock::now()));
     tls::receivers(&mut page, &listening);
     tls::upstreams(&mut page, &source.about, &stats.upstreams);
     if source.about.iter().any(|about| about.unopened) {

@@ -23,6 +23,7 @@ pub(crate) mod load_balancing;
 mod memory;
 mod otlp_http;
 mod receivers;
+mod spill;
 mod tls;
 
 /// What relay-core is told.
@@ -247,6 +248,7 @@ fn queued(
     };
     upstream.calls_max = queue.num_consumers;
     upstream.wait_for_result = queue.wait_for_result;
+    upstream.spill = queue.spill.as_ref().map(spill::config);
     upstream.on_full = if queue.block_on_overflow { OnFull::Block } else { OnFull::Refuse };
     let merges_before = queue.batch.is_none() && processor.is_some();
     upstream.queue = queue_limit(queue, merges_before, &upstream.name, notices);

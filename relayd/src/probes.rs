@@ -1,6 +1,6 @@
 //! The servers of health and metrics: bound, served, and bound anew when the configuration says so. Must never touch a relay.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use crate::config::{Address, Config};
 use crate::health::Life;
 use crate::http::Answer;
 use crate::limits::{BIND_RETRY_INTERVAL, BIND_WARN_INTERVAL};
-use crate::metrics::Reloads;
+use crate::metrics::{Forecast, Reloads};
 use crate::{clock, health, http, listen, metrics};
 
 /// The places of both, bound as far as they could be.
@@ -39,6 +39,7 @@ struct Place {
 pub(crate) struct Probes {
     sockets: Sockets,
     serving: Vec<JoinHandle<()>>,
+    forecast: Rc<RefCell<Forecast>>,
 }
 
 impl Sockets {
@@ -154,7 +155,8 @@ impl Probes {
         }
         if let (Some(place), Some(settings)) = (&sockets.metrics, &config.metrics) {
             let (life, reloads, settings) = (Rc::clone(life), Rc::clone(reloads), settings.clone());
-            let page = move || metrics::answer(&settings, &life, &reloads);
+            let forecast = Rc::clone(&self.forecast);
+            let page = move || metrics::answer(&settings, &life, &reloads, &mut forecast.borrow_mut());
             let pages = move |asked: &str| (asked == "/metrics").then(&page);
             self.serving.push(serve(place, "/metrics".to_owned(), pages));
         }

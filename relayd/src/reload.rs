@@ -19,7 +19,7 @@ use crate::printer::PrinterSink;
 use crate::probes::Probes;
 use crate::report::Report;
 use crate::watch::{Sources, Watch};
-use crate::{clock, notify, plan, run};
+use crate::{clock, notify, plan, run, storage};
 
 /// What a reload goes by, and what it changes.
 pub(crate) struct Control {
@@ -142,6 +142,7 @@ impl Control {
     }
 
     fn start(&self, config: &Config) -> Result<Generation, String> {
+        storage::prepare(config).map_err(|errors| errors.join("\n"))?;
         let plan = plan::make(config, |exporter| run::sink(exporter, &self.printer_sink, &self.stderr));
         let plan = plan.map_err(|errors| errors.join("\n"))?;
         for notice in &plan.notices {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use relay_core::batch::{DropReason, LedgerCounts};
+use relay_core::config::Acknowledge;
 use relay_core::otlp::Signal;
 use relay_core::stats::{SignalStats, Stats, UpstreamStats};
 
@@ -48,25 +49,28 @@ impl Books {
             fed_by: plan.upstreams.iter().map(|upstream| feeds(&upstream.name)).collect(),
             // A sender's answer waits for all upstreams that its request went to.
             answers_late: {
-                let late = plan.upstreams.iter().any(|upstream| upstream.wait_for_result);
+                let late = plan.upstreams.iter().any(|upstream| {
+                    let spill = upstream.spill.as_ref();
+                    upstream.wait_for_result
+                        || spill.is_some_and(|spill| spill.acknowledge == Acknowledge::WhenSafe)
+                });
                 vec![late; plan.upstreams.len()]
             },
         }
     }
 
-    /// Checks final stats, in which nothing is held, and says them in one line.
+    /// Checks final stats, in which nothing is held but what is on disk, and says them in one line.
     pub(crate) fn close(&self, stats: &Stats, elapsed: Duration) -> Report {
         let mut line = beginning(elapsed);
         write_received(&mut line, stats);
         let mut adds_up = true;
         for (index, upstream) in stats.upstreams.iter().enumerate() {
             write_upstream(&mut line, upstream);
-            let settled = |books: &LedgerCounts| books.delivered + books.dropped_total();
-            let books_close = settled(&upstream.items) == upstream.items.enqueued
-                && settled(&upstream.unopened) == upstream.unopened.enqueued;
+            let books_close = closes(&upstream.items) && closes(&upstream.unopened);
             if !books_close || !self.matches_receivers(index, upstream, stats) {
                 adds_up = false;
-                let held = upstream.items.held() + upstream.unopened.held();
+                let in_memory = |books: &LedgerCounts| books.held().saturating_sub(books.on_disk);
+                let held = in_memory(&upstream.items) + in_memory(&upstream.unopened);
                 write!(line, " (does NOT add up, held {held})").ok();
             }
         }
@@ -96,6 +100,11 @@ impl Books {
     }
 }
 
+/// Whether all that came is delivered, given up, or on disk.
+fn closes(books: &LedgerCounts) -> bool {
+    books.enqueued + books.recovered == books.delivered + books.dropped_total() + books.on_disk
+}
+
 /// The last line where the configuration was replaced at times: the stats of all relays, each of which was checked at its own end.
 pub(crate) fn sum(stats: &Stats, ended: &Ended, elapsed: Duration) -> Report {
     let mut line = beginning(elapsed);
@@ -104,6 +113,9 @@ pub(crate) fn sum(stats: &Stats, ended: &Ended, elapsed: Duration) -> Report {
     let Ended { relays, wrong, given_up } = *ended;
     // Writing to a String cannot fail.
     write!(line, "; of {relays} configurations").ok();
+    if stats.upstreams.iter().any(|upstream| upstream.items.recovered + upstream.unopened.recovered > 0) {
+        line.push_str(" (what one left on disk and the next recovered is in both sums)");
+    }
     if wrong > 0 {
         write!(line, ", of which {wrong} do NOT add up").ok();
     }
@@ -141,7 +153,8 @@ fn write_upstream(line: &mut String, upstream: &UpstreamStats) {
     // Writing to a String cannot fail.
     write!(line, "; exporter {}: ", upstream.name).ok();
     write_books(line, &upstream.items, upstream.enqueue_failed_items);
-    if upstream.unopened.enqueued + upstream.enqueue_failed_unopened > 0 {
+    let unopened = &upstream.unopened;
+    if unopened.enqueued + unopened.recovered + upstream.enqueue_failed_unopened > 0 {
         line.push_str("; unopened requests: ");
         write_books(line, &upstream.unopened, upstream.enqueue_failed_unopened);
     }
@@ -150,13 +163,19 @@ fn write_upstream(line: &mut String, upstream: &UpstreamStats) {
 fn write_books(line: &mut String, items: &LedgerCounts, refused: u64) {
     let received = items.enqueued + refused;
     let (delivered, dropped) = (items.delivered, items.dropped_total());
-    write!(line, "received {received} = delivered {delivered} + refused back {refused} + dropped {dropped}")
-        .ok();
+    write!(line, "received {received}").ok();
+    if items.recovered > 0 {
+        write!(line, " + recovered {}", items.recovered).ok();
+    }
+    write!(line, " = delivered {delivered} + refused back {refused} + dropped {dropped}").ok();
     let reasons = DropReason::ALL.into_iter().map(|reason| (reason.name(), items.dropped_for(reason)));
     let reasons: Vec<String> =
         reasons.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
     if !reasons.is_empty() {
         write!(line, " ({})", reasons.join(", ")).ok();
+    }
+    if items.on_disk > 0 {
+        write!(line, " + {} on disk", items.on_disk).ok();
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_core::batch::LedgerCounts;
 use relay_core::config::BatchSink;
 use tokio::task::LocalSet;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
@@ -26,7 +27,7 @@ use crate::reload::{Control, Departures};
 use crate::report::{self, Report};
 use crate::signals::{Ask, Signals};
 use crate::watch::{Sources, Watch};
-use crate::{clock, logging, notify, plan};
+use crate::{clock, logging, notify, plan, storage};
 
 /// What a run starts from.
 #[derive(Debug)]
@@ -79,6 +80,7 @@ fn prepare_and_serve(options: Options, stderr: &Outlet) -> Result<bool, String> 
     for (warning, text) in &options.notices {
         say_notice(*warning, text);
     }
+    storage::prepare(config).map_err(|errors| errors.join("\n"))?;
     let (printer_sink, printer) = Printer::new();
     let printer_sink = Arc::new(printer_sink);
     let plan = plan::make(config, |exporter| sink(exporter, &printer_sink, stderr))
@@ -178,6 +180,9 @@ pub(crate) fn announce(config: &Config, relay: &Generation) {
             }
             ExporterKind::Debug(_) | ExporterKind::Printer => {}
         }
+        if let Some(spill) = exporter.kind.spill() {
+            tracing::info!("exporter {}: {}", exporter.id, storage::in_words(spill));
+        }
     }
 }
 
@@ -235,8 +240,13 @@ async fn drain(signals: &mut Signals, control: &mut Control) -> Option<Report> {
 fn say_report(report: Option<Report>, life: &Life) -> bool {
     let Some(report) = report else {
         let (_, stats) = life.generations().totals();
-        let held: u64 = stats.upstreams.iter().map(|upstream| upstream.items.held()).sum();
-        tracing::error!("shutdown cut short by a second signal: {held} spans were held and are lost");
+        let sum = |of: fn(&LedgerCounts) -> u64| -> u64 {
+            stats.upstreams.iter().map(|upstream| of(&upstream.items)).sum()
+        };
+        let (held, on_disk) = (sum(LedgerCounts::held), sum(|items| items.on_disk));
+        let lost = held.saturating_sub(on_disk);
+        let kept = if on_disk > 0 { format!(", {on_disk} are on disk") } else { String::new() };
+        tracing::error!("shutdown cut short by a second signal: {lost} spans were held and are lost{kept}");
         return false;
     };
     if !report.adds_up {

@@ -11,7 +11,7 @@ import urllib.request
 
 from checks import promql
 
-# All that has metrics of its own: TLS in both directions, a name to look up, all signals, requests that stay unopened.
+# All that has metrics of its own: TLS in both directions, a name to look up, all signals, requests that stay unopened, a disk.
 CONFIG = """
 receivers:
   otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc}"}}, http: {{endpoint: "127.0.0.1:{http}"}}}}}}
@@ -20,10 +20,13 @@ processors:
   memory_limiter: {{check_interval: 1s, limit_mib: 32}}
   batch: {{timeout: 200ms}}
 exporters:
-  otlp_grpc: {{endpoint: "localhost:{away}", tls: {{insecure: true}}}}
+  otlp_grpc: {{endpoint: "localhost:{away}", tls: {{insecure: true}}, sending_queue: {{storage: file_storage}}}}
   otlp_grpc/tls: {{endpoint: "127.0.0.1:{away}", tls: {pair}}}
   otlp_grpc/unopened: {{endpoint: "127.0.0.1:{away}", tls: {{insecure: true}}, compressed_passthrough: alone}}
+extensions:
+  file_storage: {{directory: "{spool}", create_directory: true, min_free_mib: 0}}
 service:
+  extensions: [file_storage]
   pipelines:
     traces: {{receivers: [otlp, otlp/tls], processors: [memory_limiter, batch], exporters: [otlp_grpc]}}
     traces/tls: {{receivers: [otlp], processors: [memory_limiter, batch], exporters: [otlp_grpc/tls]}}
@@ -79,7 +82,8 @@ def of(tools):
     grpc, http, tls, away, page = free_ports(5)
     pair = f"{{cert_file: {folder}/cert.pem, key_file: {folder}/key.pem}}"
     config = folder / "config.yaml"
-    config.write_text(CONFIG.format(grpc=grpc, http=http, tls=tls, away=away, page=page, pair=pair))
+    spool = folder / "spool"
+    config.write_text(CONFIG.format(grpc=grpc, http=http, tls=tls, away=away, page=page, pair=pair, spool=spool))
     log = folder / "relayd.log"
     with log.open("w") as output:
         relayd = subprocess.Popen(

@@ -61,7 +61,8 @@ pub struct SpillStats {
 
 impl SpillStats {
     /// What both have done. What the first says of the bound and of a fault counts: it is the newer one.
-    pub(super) fn sum(first: Option<Self>, second: Option<&Self>) -> Option<Self> {
+    #[must_use]
+    pub fn sum(first: Option<Self>, second: Option<&Self>) -> Option<Self> {
         let (Some(mut sum), Some(second)) = (first.clone(), second) else {
             return first.or_else(|| second.cloned());
         };

@@ -58,7 +58,9 @@ impl Kind {
                 "debug",
                 "logging",
             ],
-            Self::Extension => &["health_check", "bearertokenauth", "basicauth", "memory_limiter"],
+            Self::Extension => {
+                &["health_check", "bearertokenauth", "basicauth", "memory_limiter", "file_storage"]
+            }
         }
     }
 }

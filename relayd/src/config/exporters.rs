@@ -13,8 +13,10 @@ use super::error::Diagnostics;
 use super::extensions::Extensions;
 use super::headers::{Carrier, read_headers};
 use super::node::Node;
+use super::queue::SendingQueue;
 use super::secret::Secret;
 use super::section::Section;
+use super::storage::Spill;
 
 pub use compression::{Compression, Passthrough};
 pub use debug::{DebugExporter, Verbosity};
@@ -47,16 +49,27 @@ pub enum ExporterKind {
 }
 
 impl ExporterKind {
-    /// Whether it has batches of its own (`sending_queue.batch`).
+    /// Its queue, if it has one.
     #[must_use]
-    pub fn has_own_batches(&self) -> bool {
-        let queue = match self {
+    pub fn queue(&self) -> Option<&SendingQueue> {
+        match self {
             Self::Otlp(otlp) => otlp.queue.as_ref(),
             Self::OtlpHttp(otlp) => otlp.queue.as_ref(),
             Self::LoadBalancing(tier) => tier.otlp.queue.as_ref(),
             Self::Debug(_) | Self::Printer => None,
-        };
-        queue.is_some_and(|queue| queue.batch.is_some())
+        }
+    }
+
+    /// Whether it has batches of its own (`sending_queue.batch`).
+    #[must_use]
+    pub fn has_own_batches(&self) -> bool {
+        self.queue().is_some_and(|queue| queue.batch.is_some())
+    }
+
+    /// What it does with its storage, if it has one.
+    #[must_use]
+    pub fn spill(&self) -> Option<&Spill> {
+        self.queue()?.spill.as_ref()
     }
 }
 

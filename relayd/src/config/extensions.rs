@@ -1,4 +1,4 @@
-//! The section `extensions`: `health_check`, the authenticators, `memory_limiter`; and the keys by which receivers and
+//! The section `extensions`: `health_check`, the authenticators, `memory_limiter`, `file_storage`; and the keys by which receivers and
 //! exporters name one. Must never answer a probe or judge a call itself.
 
 use super::auth::{self, Basic, BearerToken, ClientAuth, Credentials, Htpasswd, ServerAuth};
@@ -10,6 +10,7 @@ use super::node::Node;
 use super::processors::{self, MemoryLimiter};
 use super::section::Section;
 use super::source::World;
+use super::storage::{self, FileStorage};
 
 /// An extension of this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub(super) enum Extension {
     BasicServer(Htpasswd),
     BasicClient(Credentials),
     MemoryLimiter(MemoryLimiter),
+    FileStorage(FileStorage),
 }
 
 /// `extensions.health_check` (Collector, healthcheckextension).
@@ -48,6 +50,7 @@ pub(super) fn read(node: Option<&Node>, world: &dyn World, diag: &Diagnostics) -
             "memory_limiter" => {
                 processors::read_memory_limiter(id, section, world).map(Extension::MemoryLimiter)
             }
+            "file_storage" => Some(Extension::FileStorage(storage::read(id, section))),
             _ => Some(Extension::HealthCheck(read_health_check(section))),
         };
         extension.map_or(State::Refused, State::Ready)
@@ -66,7 +69,7 @@ impl Extensions {
                 section.error("authenticator", "a receiver needs htpasswd; client_auth is for exporters");
                 None
             }
-            Some(Extension::HealthCheck(_) | Extension::MemoryLimiter(_)) => {
+            Some(Extension::HealthCheck(_) | Extension::MemoryLimiter(_) | Extension::FileStorage(_)) => {
                 section.error("authenticator", NO_AUTHENTICATOR);
                 None
             }
@@ -86,7 +89,7 @@ impl Extensions {
                 section.error("authenticator", "an exporter needs client_auth; htpasswd is for receivers");
                 None
             }
-            Some(Extension::HealthCheck(_) | Extension::MemoryLimiter(_)) => {
+            Some(Extension::HealthCheck(_) | Extension::MemoryLimiter(_) | Extension::FileStorage(_)) => {
                 section.error("authenticator", NO_AUTHENTICATOR);
                 None
             }
@@ -114,6 +117,34 @@ impl Extensions {
             section.finish();
         }
         limiter
+    }
+
+    /// `storage` of a `sending_queue`.
+    pub(super) fn read_storage(&self, section: &mut Section<'_>) -> Option<FileStorage> {
+        let id = section.text("storage")?;
+        match self.find(section, "storage", id)? {
+            Extension::FileStorage(storage) => Some(storage.clone()),
+            _ => {
+                section.error("storage", format!("\"{id}\" is no storage; relayd has file_storage"));
+                None
+            }
+        }
+    }
+
+    /// Warns of every storage that runs and is in no queue of `used` by its id: the Collector's two steps are often taken for one.
+    pub(super) fn warn_idle_storages(&self, used: &[&str], diag: &Diagnostics) {
+        for component in self.all.iter().filter(|component| component.used) {
+            if matches!(component.state, State::Ready(Extension::FileStorage(_)))
+                && !used.contains(&component.id.as_str())
+            {
+                let path = format!("extensions.{}", component.id);
+                let what = format!(
+                    "no exporter in use names it, so nothing is written there; add sending_queue: {{storage: {}}}",
+                    component.id
+                );
+                diag.warn(&component.origin, &path, what);
+            }
+        }
     }
 
     /// `None` after an error only, so that nothing runs without the authentication that was asked for.

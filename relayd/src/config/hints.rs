@@ -127,8 +127,8 @@ fn extension(component: &str) -> Option<Fate> {
         "healthcheckv2" | "health_check_v2" => {
             Fate::Refuse("use health_check; it answers GET / on port 13133")
         }
-        "file_storage" | "db_storage" | "redis_storage" => {
-            Fate::Refuse("queues are in memory in this version; remove it and sending_queue.storage")
+        "db_storage" | "redis_storage" => {
+            Fate::Refuse("what is not delivered goes to files here; use file_storage")
         }
         "oidc" | "oauth2client" | "headers_setter" | "sigv4auth" | "asapclient" | "azureauth"
         | "googleclientauth" => Fate::Refuse(NO_AUTH),

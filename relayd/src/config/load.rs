@@ -127,8 +127,11 @@ fn read_root(root: &Node, world: &dyn World, diag: &Diagnostics) -> Option<Confi
     definitions.processors.warn_unused(diag);
     definitions.exporters.warn_unused(diag);
     extensions.warn_unused(diag);
-    let health_check = only_health_check(extensions, diag);
     let (receivers, exporters) = definitions.keep_used(&mut pipelines);
+    let storages = exporters.iter().filter_map(|exporter| exporter.kind.spill());
+    let storages: Vec<&str> = storages.map(|spill| spill.storage.id.as_str()).collect();
+    extensions.warn_idle_storages(&storages, diag);
+    let health_check = only_health_check(extensions, diag);
     let limiters = pipelines.iter().filter_map(|pipeline| pipeline.memory_limiter.as_ref());
     let limiters = limiters.chain(receivers.iter().flat_map(Receiver::memory_limiters));
     let memory_limit_bytes = limiters.map(|limiter| limiter.soft_limit_bytes).min();

@@ -30,6 +30,7 @@ pub mod secret;
 pub mod section;
 pub mod service;
 pub mod source;
+pub mod storage;
 pub mod telemetry;
 pub mod tls;
 pub mod url;
@@ -53,6 +54,7 @@ pub use receivers::{ContentEncoding, Cors, GrpcServer, HttpServer, Keepalive, Li
 pub use secret::Secret;
 pub use service::Pipeline;
 pub use source::{System, World};
+pub use storage::{FileStorage, Spill};
 pub use telemetry::{LogLevel, Logs, Metrics, MetricsLevel};
 pub use tls::{Identity, Pem, TlsClient, TlsServer, TlsVersion, TlsVersions};
 pub use url::{HttpUrl, Proxy};

@@ -6,8 +6,10 @@ use std::time::Duration;
 use relay_core::grpc::Code;
 use relay_core::upstream::{RetryPolicy, RetryTable};
 
+use super::extensions::Extensions;
 use super::node::{Node, Value};
 use super::section::{Section, nearest};
+use super::storage::{self, Spill};
 
 /// `sending_queue`: what waits for the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct SendingQueue {
     pub wait_for_result: bool,
     /// `batch`: batches of this exporter's own. Default none. Goes before a `batch` processor of the pipeline.
     pub batch: Option<QueueBatch>,
+    /// `storage`, `spill_after`, `acknowledge`: what goes to disk, and when. Default nothing.
+    pub spill: Option<Spill>,
 }
 
 impl Default for SendingQueue {
@@ -35,6 +39,7 @@ impl Default for SendingQueue {
             block_on_overflow: false,
             wait_for_result: false,
             batch: None,
+            spill: None,
         }
     }
 }
@@ -191,7 +196,7 @@ fn check_retry(section: &Section<'_>, retry: &RetryPolicy) {
 }
 
 /// Reads `sending_queue`; `None` if it is not enabled.
-pub(super) fn read_queue(mut section: Section<'_>) -> Option<SendingQueue> {
+pub(super) fn read_queue(mut section: Section<'_>, extensions: &Extensions) -> Option<SendingQueue> {
     let default = SendingQueue::default();
     let enabled = section.bool("enabled").unwrap_or(true);
     let sizer = section.choice("sizer", &SIZERS);
@@ -203,6 +208,7 @@ pub(super) fn read_queue(mut section: Section<'_>) -> Option<SendingQueue> {
         block_on_overflow: section.bool("block_on_overflow").unwrap_or(default.block_on_overflow),
         wait_for_result: section.bool("wait_for_result").unwrap_or(default.wait_for_result),
         batch: None,
+        spill: storage::read_spill(&mut section, extensions),
     };
     // `batch:` alone (null) leaves batching off, as in the Collector; `batch: {}` turns it on.
     if section.value("batch").is_some()
@@ -210,10 +216,11 @@ pub(super) fn read_queue(mut section: Section<'_>) -> Option<SendingQueue> {
     {
         queue.batch = read_queue_batch(batch, sizer);
     }
-    section.refuse("storage", "queues are in memory in this version; remove it");
     section.refuse("blocking", "its new name is block_on_overflow");
     if enabled {
         check_queue(&section, &queue);
+    } else {
+        section.advisory("storage", "without a queue a sender is answered when the upstream has answered");
     }
     section.finish();
     enabled.then_some(queue)

@@ -1,6 +1,6 @@
 //! A page of Prometheus text: families, how their names end, labels. Must never know what a metric means.
 
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::config::Metrics;
 
@@ -13,6 +13,14 @@ pub(super) enum Unit {
 }
 
 pub(super) type Row<V> = (Vec<LabelPair>, V);
+
+/// How often a thing took how long.
+pub(super) struct Histogram {
+    /// Upper bounds from below, and how many took at most so long.
+    pub(super) buckets: Vec<(f64, u64)>,
+    pub(super) count: u64,
+    pub(super) sum: f64,
+}
 
 /// Families in the order in which they are added.
 pub(super) struct Page<'a> {
@@ -35,6 +43,34 @@ impl Page<'_> {
         self.family(name, help, unit, Some(to_doubles(rows)), false);
     }
 
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Unit,
+        rows: impl IntoIterator<Item = Row<Histogram>>,
+    ) {
+        let metrics: Vec<Metric> = rows
+            .into_iter()
+            .map(|(labels, value)| {
+                let mut histogram = prometheus::proto::Histogram::default();
+                histogram.set_sample_count(value.count);
+                histogram.set_sample_sum(value.sum);
+                let buckets = value.buckets.into_iter().map(|(bound, count)| {
+                    let mut bucket = Bucket::default();
+                    bucket.set_upper_bound(bound);
+                    bucket.set_cumulative_count(count);
+                    bucket
+                });
+                histogram.set_bucket(buckets.collect());
+                let mut metric = Metric::from_label(self.scoped(labels));
+                metric.set_histogram(histogram);
+                metric
+            })
+            .collect();
+        self.push(name, help, (unit, MetricType::HISTOGRAM), metrics);
+    }
+
     /// A family without rows is left out.
     pub(super) fn family(
         &mut self,
@@ -45,15 +81,21 @@ impl Page<'_> {
         counts: bool,
     ) {
         let rows = rows.unwrap_or_default();
-        if rows.is_empty() {
+        let metrics = rows.into_iter().map(|(labels, value)| self.metric(labels, value, counts));
+        let metrics: Vec<Metric> = metrics.collect();
+        let kind = if counts { MetricType::COUNTER } else { MetricType::GAUGE };
+        self.push(name, help, (unit, kind), metrics);
+    }
+
+    fn push(&mut self, name: &str, help: &str, (unit, kind): (Unit, MetricType), metrics: Vec<Metric>) {
+        if metrics.is_empty() {
             return;
         }
         let mut family = MetricFamily::default();
-        family.set_name(self.name(name, unit, counts));
+        family.set_name(self.name(name, unit, kind == MetricType::COUNTER));
         family.set_help(help.to_owned());
-        family.set_field_type(if counts { MetricType::COUNTER } else { MetricType::GAUGE });
-        let metrics = rows.into_iter().map(|(labels, value)| self.metric(labels, value, counts));
-        family.set_metric(metrics.collect());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
         self.families.push(family);
     }
 
@@ -74,12 +116,16 @@ impl Page<'_> {
         name
     }
 
-    fn metric(&self, mut labels: Vec<LabelPair>, value: f64, counts: bool) -> Metric {
+    fn scoped(&self, mut labels: Vec<LabelPair>) -> Vec<LabelPair> {
         if self.settings.scope_info {
             labels.push(label("otel_scope_name", "relayd"));
             labels.push(label("otel_scope_version", env!("CARGO_PKG_VERSION")));
         }
-        let mut metric = Metric::from_label(labels);
+        labels
+    }
+
+    fn metric(&self, labels: Vec<LabelPair>, value: f64, counts: bool) -> Metric {
+        let mut metric = Metric::from_label(self.scoped(labels));
         if counts {
             let mut counter = Counter::default();
             counter.set_value(value);

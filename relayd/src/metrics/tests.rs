@@ -1,6 +1,8 @@
 //! How names end, and that a page is what Prometheus reads.
 
-use relay_core::stats::{AddressStats, TlsStats};
+use std::time::{Duration, Instant};
+
+use relay_core::stats::{AddressStats, SpillStats, TlsStats};
 
 use super::*;
 
@@ -119,4 +121,136 @@ fn addresses_are_added_up_for_each_exporter() {
         assert!(text.lines().any(|line| line == row), "no {row} in {text}");
     }
     assert!(!text.contains("message_max{address=\"10.0.0.1"), "{text}");
+}
+
+fn spill_page(about: &[About], upstreams: &[UpstreamStats], forecast: &mut Forecast, at: Instant) -> String {
+    let settings = Metrics::default();
+    let mut page = Page { settings: &settings, families: Vec::new() };
+    spill::exporters(&mut page, (about, upstreams), forecast, (90_500, at));
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&page.families, &mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn on_disk(records: u64) -> UpstreamStats {
+    let mut spill = SpillStats {
+        bytes: 4096,
+        bytes_max: 1 << 30,
+        records,
+        items: 10 * records,
+        unopened: 1,
+        oldest_unix_ms: Some(90_000 - records),
+        stored_records: 7,
+        stored_items: 70,
+        written_bytes: 5000,
+        replayed_records: 2,
+        replayed_items: 20,
+        recovered_items: 30,
+        expired_items: 4,
+        evicted_items: 5,
+        corrupt_records: 6,
+        poisoned_segments: 1,
+        stores_failed: 3,
+        syncs: 4,
+        sync_nanos: 2_500_000_000,
+        ..SpillStats::default()
+    };
+    spill.sync_buckets[1] = 2;
+    spill.sync_buckets[9] = 1;
+    spill.sync_buckets[10] = 1;
+    UpstreamStats { spill: Some(spill), ..UpstreamStats::default() }
+}
+
+/// Scenario: an exporter in two pipelines with a disk, beside one without. Guarantee: sums for the first, of which each class of a
+/// histogram has those below it; no row for the second.
+#[test]
+fn disks_are_added_up_for_each_exporter() {
+    let mut faulted = on_disk(40);
+    faulted.spill.as_mut().unwrap().fault = Some("no space left".to_owned());
+    let upstreams = [on_disk(60), UpstreamStats::default(), faulted];
+    let about = ["otlp", "plain", "otlp"].map(about);
+    let text = spill_page(&about, &upstreams, &mut Forecast::default(), clock::now());
+    let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let of = "{data_type=\"traces\",exporter=\"otlp\"}";
+    let plain = [
+        ("bytes", "8192"),
+        ("capacity_bytes", "2147483648"),
+        ("records", "100"),
+        ("items", "1002"),
+        ("oldest_age_seconds", "0.56"),
+        ("fault", "1"),
+        ("stored_records", "14"),
+        ("stored_items", "140"),
+        ("stored_bytes", "10000"),
+        ("replayed_records", "4"),
+        ("replayed_items", "40"),
+        ("recovered_items", "60"),
+        ("expired_items", "8"),
+        ("evicted_items", "10"),
+        ("corrupt_records", "12"),
+        ("poisoned_segments", "2"),
+        ("failed_stores", "6"),
+    ];
+    let expected: Vec<String> =
+        plain.iter().map(|(name, value)| format!("relayd_spill_{name}{of} {value}")).collect();
+    let (before, histogram) = rows.split_at(expected.len());
+    assert_eq!(before, expected);
+    let name = "relayd_spill_sync_duration_seconds";
+    let bucket = |bound: &str, count: u32| {
+        format!("{name}_bucket{{data_type=\"traces\",exporter=\"otlp\",le=\"{bound}\"}} {count}")
+    };
+    for row in [
+        bucket("0.00025", 0),
+        bucket("0.0005", 4),
+        bucket("0.1", 4),
+        bucket("1", 6),
+        bucket("+Inf", 8),
+        format!("{name}_sum{of} 5"),
+        format!("{name}_count{of} 8"),
+    ] {
+        assert!(histogram.contains(&row.as_str()), "no {row} in {histogram:#?}");
+    }
+    assert!(!text.contains("drain_seconds"), "{text}");
+    assert!(text.contains("# TYPE relayd_spill_sync_duration_seconds histogram\n"), "{text}");
+}
+
+/// Guarantee: no bound, no row of it; nothing on disk has no age.
+#[test]
+fn a_disk_without_a_bound_has_no_capacity() {
+    let spill = SpillStats { bytes_max: u64::MAX, ..SpillStats::default() };
+    let upstreams = [UpstreamStats { spill: Some(spill), ..UpstreamStats::default() }];
+    let text = spill_page(&[about("otlp")], &upstreams, &mut Forecast::default(), clock::now());
+    assert!(!text.contains("capacity"), "{text}");
+    assert!(
+        text.contains("relayd_spill_oldest_age_seconds{data_type=\"traces\",exporter=\"otlp\"} 0\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("relayd_spill_drain_seconds{data_type=\"traces\",exporter=\"otlp\"} 0\n"),
+        "{text}"
+    );
+}
+
+/// Scenario: scrapes every 15 s while a backlog grows, then drains by 10 batches a second. Guarantee: nothing is foretold of one that
+/// grows; then the rate is that of the last minute, not of all time.
+#[test]
+fn the_forecast_goes_by_the_last_minute() {
+    let (mut forecast, start) = (Forecast::default(), clock::now());
+    let mut left = |seconds: u64, records: u64| {
+        let at = start + Duration::from_secs(seconds);
+        let text = spill_page(&[about("otlp")], &[on_disk(records)], &mut forecast, at);
+        let row = text.lines().find(|line| line.starts_with("relayd_spill_drain_seconds{"));
+        row.map(|row| row.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+    };
+    for (at, records) in [(0, 5000), (15, 6000), (30, 7000)] {
+        assert_eq!(left(at, records), None);
+    }
+    // 5000 of 75 s ago are beyond the window: it is 7000 of a minute ago that counts.
+    for (at, records) in [(45, 6850), (60, 6700), (75, 6550)] {
+        left(at, records);
+    }
+    assert_eq!(left(90, 6400), Some(640.0));
+    assert_eq!(left(105, 0), Some(0.0));
+    left(106, 5);
+    assert_eq!(left(166, 6), None, "it grows again");
 }

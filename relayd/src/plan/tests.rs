@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use relay_core::batch::Batch as CoreBatch;
+use relay_core::config::{Acknowledge, SpillConfig, WhenFull};
 use relay_core::upstream::{Outcome, RetryPolicy};
 
 use super::*;
@@ -79,6 +80,29 @@ fn keys_of_the_exporter_arrive() {
 #[test]
 fn without_a_queue_the_upstreams_answer_is_waited_for() {
     assert!(with_exporter("sending_queue: {enabled: false}", "batch").upstreams[0].wait_for_result);
+}
+
+/// Guarantee: every setting of a storage reaches the upstream that names it, and no other.
+#[test]
+fn storages_arrive() {
+    let plan = plan(
+        "{receivers: {otlp: {protocols: {grpc: }}}, exporters: {otlp: {endpoint: 'up:4317', sending_queue: \
+         {storage: file_storage, spill_after: 1s, acknowledge: when_queued}}, otlp_http: {endpoint: 'http://up:4318', \
+         sending_queue: {storage: file_storage}}, otlp/b: {endpoint: 'up:4317'}}, \
+         extensions: {file_storage: {directory: /spool, fsync: false, max_size_mib: 100, max_age: 1h, \
+         when_full: drop_oldest, min_free_mib: 7}}, \
+         service: {extensions: [file_storage], pipelines: {logs: {receivers: [otlp], exporters: [otlp, otlp_http, otlp/b]}}}}",
+    );
+    let mut http = SpillConfig::new("/spool");
+    (http.fsync, http.bytes_max, http.free_bytes_min) = (false, 100 << 20, 7 << 20);
+    (http.age_max, http.when_full) = (Some(Duration::from_secs(3600)), WhenFull::DropOldest);
+    let grpc = SpillConfig {
+        spill_after: Duration::from_secs(1),
+        acknowledge: Acknowledge::WhenQueued,
+        ..http.clone()
+    };
+    let spills: Vec<_> = plan.upstreams.into_iter().map(|upstream| upstream.spill).collect();
+    assert_eq!(spills, [Some(grpc), Some(http), None]);
 }
 
 /// The processor's batches, and those of the exporter's own, which win.

@@ -16,7 +16,7 @@ fn stats() -> Stats {
     dropped[DropReason::ShutdownDeadline as usize] = 2;
     let upstream = UpstreamStats {
         name: "otlp".to_owned(),
-        items: LedgerCounts { enqueued: 90, delivered: 84, dropped },
+        items: LedgerCounts { enqueued: 90, delivered: 84, dropped, ..LedgerCounts::default() },
         enqueue_failed_items: 10,
         ..UpstreamStats::default()
     };
@@ -33,7 +33,8 @@ fn unopened_requests_have_their_own_books() {
     stats.receivers[0].signals[0].accepted_unopened = 5;
     let mut dropped = [0; DropReason::ALL.len()];
     dropped[DropReason::Aborted as usize] = 1;
-    stats.upstreams[0].unopened = LedgerCounts { enqueued: 5, delivered: 4, dropped };
+    stats.upstreams[0].unopened =
+        LedgerCounts { enqueued: 5, delivered: 4, dropped, ..LedgerCounts::default() };
     let report = books(false).close(&stats, Duration::ZERO);
     assert!(report.adds_up, "{}", report.line);
     assert!(report.line.contains("accepted 5 unopened requests, refused 0"));
@@ -98,4 +99,54 @@ fn a_sender_that_went_away_is_no_contradiction() {
     assert!(books(true).close(&stats, Duration::ZERO).adds_up);
     stats.receivers[0].signals[0].accepted_items += 6;
     assert!(!books(true).close(&stats, Duration::ZERO).adds_up);
+}
+
+/// Scenario: 7 spans were found on disk, 12 of all stay there; unopened requests likewise. Guarantee: the books have both, what is on disk
+/// is not given up, and a span that is neither is said.
+#[test]
+fn what_is_on_disk_is_in_the_books() {
+    let mut stats = stats();
+    let upstream = &mut stats.upstreams[0];
+    (upstream.items.recovered, upstream.items.on_disk) = (7, 12);
+    upstream.items.delivered -= 5;
+    upstream.items.dropped = [0; DropReason::ALL.len()];
+    upstream.items.dropped[DropReason::Corrupt as usize] = 6;
+    upstream.unopened = LedgerCounts { recovered: 2, on_disk: 2, ..LedgerCounts::default() };
+    let report = books(false).close(&stats, Duration::ZERO);
+    assert_eq!(
+        report.line,
+        "shutdown complete in 0.0s: accepted 90 spans, refused 10; exporter otlp: received 100 + recovered 7 = \
+         delivered 79 + refused back 10 + dropped 6 (corrupt 6) + 12 on disk; unopened requests: received 0 + \
+         recovered 2 = delivered 0 + refused back 0 + dropped 0 + 2 on disk"
+    );
+    assert!(report.adds_up);
+    assert_eq!(report.given_up, 0);
+    stats.upstreams[0].items.on_disk -= 1;
+    let report = books(false).close(&stats, Duration::ZERO);
+    assert!(!report.adds_up && report.line.contains("(does NOT add up, held 1)"), "{}", report.line);
+}
+
+/// Scenario: a relay left 12 spans on disk, and the next one recovered and delivered them. Guarantee: its successor's books close, and the
+/// sum says why both have them.
+#[test]
+fn what_one_leaves_the_next_recovers() {
+    let mut first = stats();
+    first.upstreams[0].items.delivered -= 12;
+    first.upstreams[0].items.on_disk = 12;
+    let mut next = Stats { upstreams: first.upstreams.clone(), ..Stats::default() };
+    next.upstreams[0].items = LedgerCounts { recovered: 12, delivered: 12, ..LedgerCounts::default() };
+    next.upstreams[0].enqueue_failed_items = 0;
+    assert!(books(false).close(&first, Duration::ZERO).adds_up);
+    assert!(books(false).close(&next, Duration::ZERO).adds_up);
+    next.add(&first);
+    let report = sum(&next, &Ended { relays: 2, ..Ended::default() }, Duration::ZERO);
+    assert!(
+        report.line.ends_with(
+            "received 100 + recovered 12 = delivered 84 + refused back 10 + dropped 6 (rejected 4, \
+             shutdown_deadline 2) + 12 on disk; of 2 configurations (what one left on disk and the next \
+             recovered is in both sums)"
+        ),
+        "{}",
+        report.line
+    );
 }

@@ -7,6 +7,7 @@ mod awaited;
 mod daemon;
 mod health;
 mod listening;
+mod on_disk;
 mod overload;
 mod reload;
 mod replaced;

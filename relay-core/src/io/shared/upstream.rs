@@ -172,7 +172,9 @@ impl UpstreamShared {
                 .iter()
                 .for_each(|upstream| (0..upstream.ledgers.len()).for_each(|core| upstream.lanes.wake(core)));
         };
-        let (about, ledgers) = ((self.config.name.as_str(), self.config.signal), self.disk_ledgers.clone());
+        // The group is the exporter: its name stays when a further pipeline gives its upstreams other ones.
+        let about = (self.config.budget_group.as_str(), self.config.signal);
+        let ledgers = self.disk_ledgers.clone();
         let spool = Spool::start(config, about, &self.budget, ledgers, Box::new(wake))?;
         self.spool.set(spool).ok();
         Ok(())

@@ -86,8 +86,10 @@ fn read_client(
     let keepalive = section.optional("keepalive").map(read_keepalive);
     let retry = section.section("retry_on_failure");
     let retry = retry.map_or_else(RetryPolicy::default, |retry| queue::read_retry(retry, Statuses::Grpc));
-    let queue =
-        section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
+    let queue = match section.section("sending_queue") {
+        Some(queue) => queue::read_queue(queue, extensions),
+        None => Some(SendingQueue::default()),
+    };
     let balancer = read_balancer(&mut section);
     if section.bool("wait_for_ready") == Some(true) {
         section.advisory(

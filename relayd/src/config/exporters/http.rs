@@ -127,8 +127,10 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
     let connections = read_connections(&mut section);
     let retry = section.section("retry_on_failure");
     let retry = retry.map_or_else(RetryPolicy::default, |retry| queue::read_retry(retry, Statuses::Http));
-    let queue =
-        section.section("sending_queue").map_or_else(|| Some(SendingQueue::default()), queue::read_queue);
+    let queue = match section.section("sending_queue") {
+        Some(queue) => queue::read_queue(queue, extensions),
+        None => Some(SendingQueue::default()),
+    };
     read_encoding(&mut section);
     if section.optional("cookies").is_some() {
         section.error("cookies", "not supported: relayd keeps no cookies; remove it");

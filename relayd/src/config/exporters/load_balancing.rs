@@ -13,6 +13,7 @@ use crate::config::extensions::Extensions;
 use crate::config::node::Value;
 use crate::config::queue;
 use crate::config::section::Section;
+use crate::config::storage;
 
 /// What `port` is where it is not said, and what a hostname gets that has none.
 const PORT: u16 = 4317;
@@ -47,7 +48,10 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
     }
     let otlp = match section.section("protocol") {
         Some(mut protocol) => {
-            let otlp = protocol.section("otlp").map(|otlp| grpc::read_member(otlp, extensions));
+            let otlp = protocol.section("otlp").map(|mut otlp| {
+                storage::refuse_in_queue_of(&mut otlp);
+                grpc::read_member(otlp, extensions)
+            });
             protocol.finish();
             otlp
         }
@@ -68,8 +72,9 @@ pub(super) fn read(mut section: Section<'_>, extensions: &Extensions) -> Option<
     if let Some(retry) = section.section("retry_on_failure") {
         otlp.retry = queue::read_retry(retry, queue::Statuses::Grpc);
     }
+    storage::refuse_in_queue_of(&mut section);
     if let Some(own) = section.section("sending_queue") {
-        otlp.queue = queue::read_queue(own);
+        otlp.queue = queue::read_queue(own, extensions);
     }
     if otlp.passthrough != Passthrough::Off {
         let what = "a request that is not opened cannot be taken apart by trace; remove it";

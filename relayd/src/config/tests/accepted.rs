@@ -156,6 +156,7 @@ fn exporter_keys() {
         sizer: Sizer::Items,
     };
     let queue = SendingQueue {
+        spill: None,
         num_consumers: 3,
         queue_size: 5000,
         sizer: Sizer::Bytes,

@@ -14,6 +14,7 @@ mod load_balancing;
 mod refused;
 mod signals;
 mod sources;
+mod storage;
 mod tls;
 mod units;
 

@@ -293,11 +293,6 @@ fn retries_and_queues() {
             "must be greater than zero; to go without a queue set enabled: false",
         ),
         (
-            with("sending_queue: {storage: file_storage}"),
-            "sending_queue.storage",
-            "not supported: queues are in memory in this version; remove it",
-        ),
-        (
             with("sending_queue: {sizer: spans}"),
             "sending_queue.sizer",
             "expected one of requests, items, bytes, found \"spans\"",
