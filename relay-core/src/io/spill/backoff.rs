@@ -21,9 +21,12 @@ impl Backoff {
         pause
     }
 
-    /// It has worked; whether it had failed before.
-    pub(super) fn worked(&mut self) -> bool {
-        self.failing.take().is_some()
+    pub(super) fn worked(&mut self) {
+        self.failing = None;
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.is_some()
     }
 
     /// Whether it may be tried.
@@ -45,13 +48,14 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_bound_and_a_success_ends_them() {
         let (mut backoff, now) = (Backoff::default(), clock::now());
-        assert!(backoff.is_over(now) && backoff.over_at(now).is_none() && !backoff.worked());
+        assert!(backoff.is_over(now) && backoff.over_at(now).is_none() && !backoff.is_failing());
         let pauses: Vec<u64> = (0..7).map(|_| backoff.failed(now).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         let over_at = now + SPILL_RETRY_MAX;
         assert!(!backoff.is_over(now) && backoff.over_at(now) == Some(over_at) && backoff.is_over(over_at));
-        assert!(backoff.over_at(over_at).is_none());
-        assert!(backoff.worked() && backoff.is_over(now));
+        assert!(backoff.is_failing() && backoff.over_at(over_at).is_none());
+        backoff.worked();
+        assert!(!backoff.is_failing() && backoff.is_over(now));
         assert_eq!(backoff.failed(now), SPILL_RETRY_MIN);
     }
 }

@@ -72,7 +72,7 @@ pub(super) enum Fate {
 pub(crate) enum NotStored {
     #[error("the log has reached its bound")]
     Full,
-    #[error("the disk has failed and is not tried again yet")]
+    #[error("the disk has failed")]
     Fault,
     #[error("it is larger than the log takes")]
     TooLarge,

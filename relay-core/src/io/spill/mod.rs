@@ -16,6 +16,5 @@ mod tests;
 mod words;
 mod worker;
 
-pub(crate) use custody::{NotStored, Storing};
 pub use os_disk::{OsDisk, OsFile, OsLock};
-pub(crate) use spool::{Replay, Spool};
+pub(crate) use spool::Spool;

@@ -136,7 +136,7 @@ impl Spool {
         (Arc::new(Self { commands, shared }), worker, receiver)
     }
 
-    /// Whether a store may succeed now: there is room, and no fault, or it is time to try again.
+    /// Whether a store may succeed now: the disk has not failed, or works again, and the log has room.
     pub(crate) fn is_taking(&self) -> bool {
         self.shared.is_taking.load(Ordering::Relaxed)
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::custody::{NotStored, Reply};
 use super::worker::Worker;
+use crate::batch::Rope;
 use crate::limits::{SPILL_GROUP_BYTES_MAX, SPILL_GROUP_RECORDS_MAX};
 use crate::spill::{AppendError, Disk, NewRecord};
 
@@ -38,6 +39,7 @@ impl Group {
 impl<D: Disk> Worker<D> {
     /// Stores what waits, as much as goes into one group.
     pub(super) fn store_group(&mut self, now: Instant, unix_ms: u64) {
+        self.try_disk(now, unix_ms);
         let mut group = Group::default();
         while let Some(store) = self.stores.front() {
             if !group.has_room(store.record.payload.len()) {
@@ -59,14 +61,13 @@ impl<D: Disk> Worker<D> {
             if group.records.is_empty() {
                 continue;
             }
-            if !self.store_fault.is_over(now) {
+            if self.store_fault.is_failing() {
                 self.books.not_stored(group.records.len());
                 group.refuse(NotStored::Fault);
                 continue;
             }
             match self.log.append(&group.records, unix_ms) {
                 Ok(ids) => {
-                    self.stored();
                     self.held += ids.len();
                     self.has_changed = true;
                     self.books.stored(&group.records);
@@ -81,10 +82,36 @@ impl<D: Disk> Worker<D> {
         }
     }
 
-    fn stored(&mut self) {
-        if self.store_fault.worked() {
-            self.books.fault_ended();
+    /// Tries a disk that has failed when it is time, with a record of nothing: so it is known that it works again before anybody's batch has
+    /// to wait for it, and also where there is nothing to store any more.
+    fn try_disk(&mut self, now: Instant, unix_ms: u64) {
+        if !self.store_fault.is_failing() || !self.store_fault.is_over(now) {
+            return;
         }
+        let nothing = NewRecord {
+            signal: self.shared.name.signal,
+            encoding: None,
+            items: 0,
+            unix_ms,
+            parts: Vec::new(),
+            payload: Rope::new(Vec::new()),
+        };
+        match self.log.append(&[nothing], unix_ms) {
+            Ok(ids) => {
+                ids.into_iter().for_each(|id| self.log.settle(id));
+                self.has_changed = true;
+            }
+            // A matter of the bound, not of the disk.
+            Err(AppendError::Full | AppendError::TooLarge) => {}
+            Err(error) => return self.failed(&error, now),
+        }
+        self.store_fault.worked();
+        self.books.fault_ended();
+    }
+
+    fn failed(&mut self, error: &AppendError, now: Instant) {
+        let pause = self.store_fault.failed(now);
+        self.books.fault(error.to_string(), pause);
     }
 
     fn not_stored(&mut self, group: Group, error: &AppendError, now: Instant) {
@@ -101,8 +128,7 @@ impl<D: Disk> Worker<D> {
                 NotStored::TooLarge
             }
             AppendError::NoSpace(_) | AppendError::Io(_) => {
-                let pause = self.store_fault.failed(now);
-                self.books.fault(error.to_string(), pause);
+                self.failed(error, now);
                 NotStored::Fault
             }
         };

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
-use super::custody::Command;
-use super::spool::Spool;
+use super::OsDisk;
+use super::custody::{Command, NotStored, Storing};
+use super::spool::{Replay, Spool};
 use super::worker::{Next, Worker};
-use super::{NotStored, OsDisk, Replay, Storing};
 use crate::batch::{Custody, DropReason, Encoding, Ledger, Origin, Part};
 use crate::config::{SpillConfig, WhenFull};
 use crate::io::clock;
@@ -87,6 +87,9 @@ struct Stepped<D: Disk> {
 }
 
 const MEMORY: usize = 64 << 20;
+
+/// For what other threads do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl<D: Disk> Stepped<D> {
     fn new(disk: D, config: &SpillConfig) -> Self {
@@ -260,8 +263,7 @@ fn stores_that_come_during_a_sync_are_the_next_group() {
         }
         custodies
     };
-    let custodies =
-        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap() });
+    let custodies = runtime.block_on(async { tokio::time::timeout(PATIENCE, waiting).await.unwrap() });
     assert_eq!(disk.count(Doing::Sync), 2, "101 stores, two syncs");
     custodies.iter().for_each(|custody| custody.settled());
     drop(custodies);
@@ -439,23 +441,26 @@ fn a_fault_is_reported_left_alone_for_longer_each_time_and_ends_by_itself() {
     assert_eq!(stats.stores_failed, 1);
     let mut pause = SPILL_RETRY_MIN;
     for _ in 0..7 {
-        assert!(!spool.spool.is_taking());
         let tried = disk.tried();
         assert_eq!(spool.store(record(2, 100)).unwrap_err(), NotStored::Fault);
         assert_eq!(disk.tried(), tried, "the disk is left alone");
-        spool.wakes();
-        spool.pass(pause - Duration::from_millis(1));
-        assert!(!spool.spool.is_taking());
-        spool.pass(Duration::from_millis(1));
-        assert!(spool.spool.is_taking() && spool.wakes() > 0, "whoever has something to store is told");
-        assert_eq!(spool.store(record(2, 100)).unwrap_err(), NotStored::Fault);
-        assert!(disk.tried() > tried);
+        spool.pass(pause);
+        assert!(disk.tried() > tried && !spool.spool.is_taking());
         pause = (pause * 2).min(SPILL_RETRY_MAX);
     }
     disk.fail(&[], None);
-    spool.pass(pause);
+    spool.wakes();
+    spool.pass(pause - Duration::from_millis(1));
+    assert!(!spool.spool.is_taking());
+    spool.pass(Duration::from_millis(1));
+    assert!(spool.spool.is_taking() && spool.wakes() > 0, "whoever has something to store is told");
+    let stats = spool.spool.stats();
+    assert_eq!(
+        (stats.fault, stats.records, stats.stored_records),
+        (None, 1, 1),
+        "what it was tried with is nothing"
+    );
     let stored = spool.store(record(2, 100)).unwrap();
-    assert!(spool.spool.stats().fault.is_none() && spool.spool.is_taking());
     // What was stored before the fault is still there, and so is the new one.
     kept.released();
     stored.released();
@@ -691,4 +696,30 @@ fn a_start_says_what_is_wrong_with_its_directory_and_writes_nothing() {
     let spool = start(&scratch.config()).unwrap();
     spool.close().blocking_recv().unwrap();
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_spool_that_is_started_works_and_measures_its_syncs() {
+    let scratch = Scratch::new("started");
+    let (budget, ledgers) = (Budget::new(MEMORY), [Arc::default(), Arc::default()]);
+    let (said, heard) = crossbeam_channel::bounded(100);
+    let wake = Box::new(move || drop(said.try_send(())));
+    let spool = Spool::start(&scratch.config(), ("otlp", Signal::Logs), &budget, ledgers, wake).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let storing = spool.store(record(5, 1000));
+    let custody = runtime.block_on(async { tokio::time::timeout(PATIENCE, storing).await.unwrap() });
+    custody.unwrap().released();
+    let replay = loop {
+        match spool.next_replay() {
+            Some(replay) => break replay,
+            None => heard.recv_timeout(PATIENCE).expect("a wake-up when there is something"),
+        }
+    };
+    assert_eq!(replay.record.items, 5);
+    replay.custody.settled();
+    spool.close().blocking_recv().unwrap();
+    let stats = spool.stats();
+    assert!(stats.syncs > 0 && stats.sync_nanos > 0);
+    assert_eq!(stats.sync_buckets.iter().sum::<u64>(), stats.syncs);
+    assert!(scratch.is_empty(), "{:?}", scratch.files());
 }

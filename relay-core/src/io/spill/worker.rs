@@ -137,7 +137,7 @@ impl<D: Disk> Worker<D> {
             has_more |= self.read_back(now, unix_ms);
         }
         has_more |= self.work(now, unix_ms);
-        self.publish(now);
+        self.publish();
         if !self.closing.is_empty() && self.stores.is_empty() && self.held == 0 {
             self.close(unix_ms);
             return Next::End;
@@ -182,7 +182,7 @@ impl<D: Disk> Worker<D> {
     }
 
     /// Tells the books and the cores what has changed.
-    fn publish(&mut self, now: Instant) {
+    fn publish(&mut self) {
         let counts = self.log.counts();
         self.books.take(self.log.take_events());
         self.books.publish(&counts);
@@ -190,7 +190,7 @@ impl<D: Disk> Worker<D> {
             self.full_at = None;
         }
         let is_open = self.closing.is_empty();
-        let is_taking = is_open && self.full_at.is_none() && self.store_fault.is_over(now);
+        let is_taking = is_open && self.full_at.is_none() && !self.store_fault.is_failing();
         let was_taking = self.shared.is_taking.swap(is_taking, Ordering::Relaxed);
         let has_unread = is_open && self.log.has_unread();
         let had_unread = self.shared.has_unread.swap(has_unread, Ordering::Relaxed);
