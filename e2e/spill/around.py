@@ -139,9 +139,10 @@ def finish(stage, ports, arguments, process, directory, told):
     """Waits until everything is delivered and ends the agent: in words. One that gets stuck is started once more; whether relayd did
     is said to `told`, a list."""
     drained = drain(ports)
-    left = sum(on_disk(directory).values())
     word = "stuck" if drained is None else f"all delivered {drained:.1f} s later"
-    word += f", {left} bytes left on disk; {stop_agent(process)}"
+    word += f"; {stop_agent(process)}, "
+    left = sum(on_disk(directory).values())
+    word += f"{left} bytes left on disk"
     if drained is not None:
         return word
     told.append(f"stuck with {left} bytes on disk")
