@@ -344,6 +344,9 @@ fn relayed(payload: &Bytes) -> (f64, f64) {
     })
 }
 
+/// tokio boxes a task's future of more than 2 KiB (16 in a release) by itself; that of a call has 2,120 bytes where nothing is optimized.
+const BOXED_TASK: f64 = if cfg!(debug_assertions) { 1.0 } else { 0.0 };
+
 /// The whole relay, one call in and one call out per request: four allocations more than HTTP/2 and batching take by themselves, for the
 /// tasks that carry a call. Where a request comes in one read the average is exact (what follows an answer may be counted with the next
 /// call); where it takes more, how DATA frames fall into reads differs from call to call.
@@ -361,11 +364,12 @@ fn the_relay_allocates_nothing_per_span() {
     let of_size = |bytes, spans| row(&request_of(bytes, spans), spans);
     let in_one_read = [of_kube(1), of_kube(10), of_size(8 << 10, 1), of_size(8 << 10, 1000)];
     for (allocations, expected) in in_one_read.into_iter().zip([15.0, 17.0, 17.0, 17.0]) {
+        let expected = expected + BOXED_TASK;
         assert!((allocations - expected).abs() < 0.3, "{allocations}, not {expected}");
     }
     // In how many reads they come is the machine's affair, so these are bounds: far below one allocation per span.
     let in_many = [of_kube(100), of_kube(512), of_size(64 << 10, 1), of_size(64 << 10, 1000)];
     for (allocations, most) in in_many.into_iter().zip([21.0, 38.0, 24.0, 24.0]) {
-        assert!(allocations <= most, "{allocations}, more than {most}");
+        assert!(allocations <= most + BOXED_TASK, "{allocations}, more than {most}");
     }
 }

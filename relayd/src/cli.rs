@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::awaited::Jaeger;
 use crate::config::components::Kind;
 use crate::config::{HostPort, endpoint};
+pub use crate::spool::SpoolArgs;
 
 /// First arguments that images of the Collector put in front of the flags (`command: [/otelcol, --config=...]`).
 const LEGACY_PROGRAMS: [&str; 6] =
@@ -73,6 +74,8 @@ pub enum Command {
     FeatureGate(Unsupported),
     /// Ask a running relayd whether it is healthy: 0 if it answers 200, else 1 and the reason.
     Health(HealthArgs),
+    /// Look into what file_storage has on disk, also while relayd runs.
+    Spool(SpoolArgs),
 }
 
 /// Arguments that nothing reads.

@@ -125,3 +125,7 @@ pub(crate) const ASK_BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Services that the printer names in a trace's headline.
 pub(crate) const SERVICES_NAMED_MAX: usize = 5;
+
+/// `relayd spool`: what one request of a record may inflate to, in bytes: four times what a receiver takes by default, for receivers that
+/// take more.
+pub(crate) const SPOOL_INFLATED_BYTES_MAX: usize = 256 << 20;

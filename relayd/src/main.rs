@@ -32,6 +32,7 @@ mod run;
 mod samples;
 mod send;
 mod signals;
+mod spool;
 mod storage;
 mod summary;
 mod text;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             .map_err(|error| error.to_string()),
         Some(Command::Send(args)) => send::send(args),
         Some(Command::Health(args)) => ask::health(args),
+        Some(Command::Spool(args)) => spool::spool(args),
         Some(Command::Validate(_)) => validate(&cli),
         Some(Command::PrintConfig(_)) => Err("print-config: relayd does not have it; `relayd validate --config FILE` \
                                               says what is wrong with each line, docs/configuration.md has every default"

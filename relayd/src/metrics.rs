@@ -178,7 +178,8 @@ impl Source {
         let mut sizes: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
         for (about, upstream) in self.about.iter().zip(upstreams) {
             let (size, capacity) = match about.queue {
-                QueueLimit::Items(max) => (upstream.items.held(), max),
+                // What is on disk alone is not in the queue that the bound is for.
+                QueueLimit::Items(max) => (upstream.items.held().saturating_sub(upstream.items.on_disk), max),
                 QueueLimit::Bytes(max) => (upstream.held_bytes as u64, max.min(about.held_bytes_max)),
                 QueueLimit::Unbounded | QueueLimit::Requests(_) => {
                     (upstream.held_bytes as u64, about.held_bytes_max)

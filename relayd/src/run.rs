@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_core::batch::LedgerCounts;
 use relay_core::config::BatchSink;
+use relay_core::stats::UpstreamStats;
 use tokio::task::LocalSet;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 
@@ -240,11 +240,11 @@ async fn drain(signals: &mut Signals, control: &mut Control) -> Option<Report> {
 fn say_report(report: Option<Report>, life: &Life) -> bool {
     let Some(report) = report else {
         let (_, stats) = life.generations().totals();
-        let sum = |of: fn(&LedgerCounts) -> u64| -> u64 {
-            stats.upstreams.iter().map(|upstream| of(&upstream.items)).sum()
-        };
-        let (held, on_disk) = (sum(LedgerCounts::held), sum(|items| items.on_disk));
-        let lost = held.saturating_sub(on_disk);
+        let held: u64 = stats.upstreams.iter().map(|upstream| upstream.items.held()).sum();
+        // Also of what is in memory beside it.
+        let on_disk = |upstream: &UpstreamStats| upstream.spill.as_ref().map_or(0, |spill| spill.items);
+        let on_disk: u64 = stats.upstreams.iter().map(|up| on_disk(up).min(up.items.held())).sum();
+        let lost = held - on_disk;
         let kept = if on_disk > 0 { format!(", {on_disk} are on disk") } else { String::new() };
         tracing::error!("shutdown cut short by a second signal: {lost} spans were held and are lost{kept}");
         return false;

@@ -18,6 +18,7 @@
 //! | [`conformance`] | the OTLP specification as a suite against a running system |
 //! | [`dns`] | a scripted DNS server |
 //! | [`rpc_status`] | `google.rpc.Status` with `RetryInfo` |
+//! | [`spill_format`] | segments of the log on disk, written from the document of their format alone |
 //! | [`sender`] | an OTLP/gRPC client that behaves |
 //! | [`raw`] | an OTLP/gRPC client that need not behave, on h2 |
 //! | [`proxy`] | a TCP proxy that cuts, stalls and refuses |
@@ -56,5 +57,6 @@ pub mod proxy;
 pub mod raw;
 pub mod rpc_status;
 pub mod sender;
+pub mod spill_format;
 pub mod tools;
 pub mod wire;

@@ -17,7 +17,7 @@ FOREIGN = {
 TARGET_LABELS = {"job", "instance"}
 # Reasons of a rejection that no alert has: a connection that broke off, and what the upstream answered the sender.
 NOT_ALERTED = {"body_cut_off", "body_timeout", "upstream"}
-ROWS = ["Overview", "Traffic in", "Traffic out", "Queue", "Drops", "Process"]
+ROWS = ["Overview", "Traffic in", "Traffic out", "Queue", "Disk", "Drops", "Process"]
 UNITS = {"short", "cps", "reqps", "percentunit", "bytes", "s"}
 
 

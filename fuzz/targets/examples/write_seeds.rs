@@ -15,6 +15,7 @@ use testkit::otlp_json::{self, Form};
 use testkit::payloads::{recorded, reslice};
 use testkit::permute::encode_permuted;
 use testkit::raw::{grpc_message, grpc_message_with, gzip};
+use testkit::spill_format::{Plain, Segment};
 use testkit::wire::put_len_field;
 
 type Seed = (String, Vec<u8>);
@@ -277,6 +278,52 @@ fn json_seeds() -> Vec<Seed> {
     asked.chain(spelled).collect()
 }
 
+/// Segments of the log on disk, sound and not; the first byte says whether a header is put before them.
+fn segment_seeds() -> Vec<Seed> {
+    let plain = |encoding, parts: &[(usize, u64)]| Plain {
+        signal: encoding % 4,
+        encoding,
+        unix_ms: 1_800_000_000_000,
+        parts: parts.to_vec(),
+        payload: vec![b'p'; parts.iter().map(|(bytes, _)| bytes).sum()],
+    };
+    let mut segment = Segment::new(1_800_000_000_000, 0x0BAD_CAFE);
+    let table = vec![(segment.id(), vec![0..1, 3..4]), (9, vec![0..u32::MAX])];
+    segment.data(&plain(0, &[(40, 3)])).data(&plain(3, &[(1, 1), (200, 1)])).settled(1, &table);
+    segment.data(&plain(0, &[(0, 0), (5, u64::MAX / 200)])).data(&plain(6, &[]));
+    let torn = segment.bytes.clone();
+    segment.footer(2, &table);
+    let whole = &segment.bytes;
+    let mut seeds = vec![("finished".to_owned(), whole.clone()), ("torn".to_owned(), torn.clone())];
+    for place in &segment.places {
+        let sequence = place.sequence;
+        seeds.push((format!("cut-{sequence}"), whole[..place.body.start + place.body.len() / 2].to_vec()));
+        let mut flipped = whole.clone();
+        flipped[place.head.start + 12 + sequence as usize] ^= 4;
+        seeds.push((format!("head-{sequence}"), flipped));
+        let zeroed: Vec<u8> = whole
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if place.head.contains(&at) { 0 } else { *byte })
+            .collect();
+        seeds.push((format!("zeroed-{sequence}"), zeroed));
+    }
+    let newer = [&whole[..8], &[9], &whole[9..]].concat();
+    seeds.extend([("newer".to_owned(), newer), ("twice".to_owned(), [&torn[..], &whole[40..]].concat())]);
+    seeds.push(("markers".to_owned(), [&whole[..40], &[0xC5, 0x5E, 0xA7, 0xD1].repeat(40)].concat()));
+    seeds.into_iter().map(|(name, bytes)| (name, [&[0], &bytes[..]].concat())).collect()
+}
+
+/// Steps that make a segment and damage it.
+fn damaged_segment_seeds() -> Vec<Seed> {
+    let scripts = (0..32_u64).map(|seed| {
+        let mut random = Xorshift::new(seed + 77);
+        let bytes: Vec<u8> = (0..20 + 12 * seed).map(|_| random.below(256) as u8).collect();
+        (format!("random-{seed}"), [vec![seed as u8], bytes].concat())
+    });
+    scripts.collect()
+}
+
 /// The seeds with bytes before them that choose limits and cuts.
 fn with_choices(count: usize) -> Vec<Seed> {
     let mut random = Xorshift::new(count as u64);
@@ -294,6 +341,8 @@ fn main() {
         ("http2_frames", http2_scripts()),
         ("http2_server", http2_seeds()),
         ("json", json_seeds()),
+        ("spill_damaged", damaged_segment_seeds()),
+        ("spill_segment", segment_seeds()),
         ("concat", with_choices(2)),
         ("split", with_choices(4)),
     ] {

@@ -21,6 +21,7 @@ mod json;
 mod merging;
 mod reading;
 pub mod rebuild;
+mod spill;
 
 pub use encodings::encodings;
 pub use grpc::grpc_messages;
@@ -28,12 +29,13 @@ pub use http2::{http2_frames, http2_server};
 pub use json::json;
 pub use merging::{concat, split};
 pub use reading::{framing, views_against_prost, wire};
+pub use spill::{spill_damaged, spill_segment};
 
 /// Takes any bytes and panics when a law is broken.
 pub type Target = fn(&[u8]);
 
 /// The targets, by the name of their corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("concat", concat),
     ("encodings", encodings),
     ("framing", framing),
@@ -41,6 +43,8 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("http2_frames", http2_frames),
     ("http2_server", http2_server),
     ("json", json),
+    ("spill_damaged", spill_damaged),
+    ("spill_segment", spill_segment),
     ("split", split),
     ("views_against_prost", views_against_prost),
     ("wire", wire),

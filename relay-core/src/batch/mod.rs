@@ -23,7 +23,7 @@ pub use builder::{BatchBuilder, BatchLimits, Places};
 pub use custody::Custody;
 pub use failure::{Answered, Failure};
 pub use ledger::{DropReason, Ledger, LedgerCounts};
-pub use receipt::{Receipt, ReceiptSender, Settled};
+pub use receipt::{Answers, Receipt, ReceiptSender, Settled};
 pub use rope::{Rope, RopeReader};
 pub use sealed::{Batch, Origin, Part};
 pub use stored::Replayed;

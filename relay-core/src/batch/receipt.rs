@@ -65,11 +65,60 @@ pub struct ReceiptSender(Answer);
 
 #[derive(Debug)]
 enum Answer {
-    Whole(oneshot::Sender<Settled>),
+    Whole(Whole),
     Piece(Piece),
 }
 
+/// Who is told what became of a whole request.
+#[derive(Debug)]
+enum Whole {
+    Receipt(oneshot::Sender<Settled>),
+    Ticket(Ticket),
+}
+
+impl Whole {
+    /// Whoever asked may have gone; that is no error.
+    fn send(self, settled: Settled) {
+        match self {
+            Self::Receipt(sender) => drop(sender.send(settled)),
+            Self::Ticket(mut ticket) => ticket.send(settled),
+        }
+    }
+}
+
+/// Takes the answers to many requests, each by the ticket that it was given: for who has many and would not have a [`Receipt`] for each.
+pub trait Answers: std::fmt::Debug + Send + Sync {
+    /// Says what became of the request with this ticket; once for each, from any thread. Must not block.
+    fn answer(&self, ticket: u32, settled: Settled);
+}
+
+#[derive(Debug)]
+struct Ticket {
+    // Until it is answered.
+    to: Option<Arc<dyn Answers>>,
+    ticket: u32,
+}
+
+impl Ticket {
+    fn send(&mut self, settled: Settled) {
+        if let Some(to) = self.to.take() {
+            to.answer(self.ticket, settled);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.send(Settled::Dropped(DropReason::Aborted));
+    }
+}
+
 impl ReceiptSender {
+    /// Answers `to` under `ticket`.
+    pub fn to(to: Arc<dyn Answers>, ticket: u32) -> Self {
+        Self(Answer::Whole(Whole::Ticket(Ticket { to: Some(to), ticket })))
+    }
+
     /// Answers for a whole request. Whoever asked may have gone; that is no error.
     pub fn settle(self, settled: Settled) {
         self.settle_items(settled, 0);
@@ -78,7 +127,7 @@ impl ReceiptSender {
     /// As [`ReceiptSender::settle`], for what may be a piece of a request, which has so many items.
     pub fn settle_items(self, settled: Settled, items: u64) {
         match self.0 {
-            Answer::Whole(sender) => drop(sender.send(settled)),
+            Answer::Whole(whole) => whole.send(settled),
             Answer::Piece(mut piece) => piece.settled = Some((settled, items)),
         }
     }
@@ -87,7 +136,7 @@ impl ReceiptSender {
     /// them are. What some of them have lost for good while others were delivered is a partial success.
     pub(crate) fn split(self, count: usize) -> Vec<Self> {
         let of = match self.0 {
-            Answer::Whole(sender) => Arc::new(Pieces { sender: Some(sender), tally: Mutex::default() }),
+            Answer::Whole(whole) => Arc::new(Pieces { whole: Some(whole), tally: Mutex::default() }),
             Answer::Piece(mut piece) => {
                 // The new pieces answer in its place.
                 piece.settled = None;
@@ -118,7 +167,7 @@ impl Drop for Piece {
 /// What the pieces of one request share; answers when the last of them is dropped.
 #[derive(Debug)]
 struct Pieces {
-    sender: Option<oneshot::Sender<Settled>>,
+    whole: Option<Whole>,
     tally: Mutex<Tally>,
 }
 
@@ -172,8 +221,8 @@ impl Tally {
 impl Drop for Pieces {
     fn drop(&mut self) {
         let settled = self.tally.get_mut().unwrap_or_else(PoisonError::into_inner).settled();
-        if let Some(sender) = self.sender.take() {
-            sender.send(settled).ok();
+        if let Some(whole) = self.whole.take() {
+            whole.send(settled);
         }
     }
 }
@@ -200,7 +249,7 @@ impl Receipt {
     pub fn sender(&mut self) -> ReceiptSender {
         let (sender, receiver) = oneshot::channel();
         self.waiting.push(receiver);
-        ReceiptSender(Answer::Whole(sender))
+        ReceiptSender(Answer::Whole(Whole::Receipt(sender)))
     }
 }
 

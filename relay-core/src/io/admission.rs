@@ -17,10 +17,13 @@ use super::clock;
 use super::core::Core;
 use super::inbound::Inbound;
 use super::intake::{Intake, Reserved};
+use super::shared::UpstreamShared;
 use super::turnstile::{Peer, Turnstile, Waiting};
-use crate::batch::{Receipt, ReceiptSender, Settled};
+use crate::batch::{Answers, Receipt, ReceiptSender, Settled};
 use crate::config::OnFull;
-use crate::limits::{BLOCK_WAIT_MAX, BODY_RESERVE_DIVISOR, FULL_PATIENCE, REFUSE_WAIT_MAX};
+use crate::limits::{
+    BLOCK_WAIT_MAX, BODY_RESERVE_DIVISOR, FULL_PATIENCE, REFUSE_WAIT_MAX, SPILL_ROOM_WAIT_MAX,
+};
 use crate::otlp::{FramedRequest, Signal};
 use crate::stats::{Counted, RejectReason};
 
@@ -30,8 +33,20 @@ pub(crate) enum Offered {
     Queued(Counted),
     /// It is queued, and its sender wants to know the result.
     Waiting(Receipt, Counted),
+    /// The same, and the result comes by the ticket that was given.
+    Ticketed(Counted),
     /// There is no room, and its sender may wait for it.
     Blocked(Inbound),
+}
+
+/// Where the result of one request may be sent to.
+pub(crate) type Ticket<'a> = Option<(&'a Arc<dyn Answers>, u32)>;
+
+/// Who waits for a result.
+enum Awaiting {
+    Nobody,
+    Receipt(Receipt),
+    Ticket,
 }
 
 /// How often a request has asked before.
@@ -46,7 +61,7 @@ pub(crate) enum Asking {
 }
 
 impl Core {
-    /// Offers a request of `receiver` to all its upstreams.
+    /// Offers a request of `receiver` to all its upstreams. Where a sender waits for the result of one, that may come by a `ticket`.
     ///
     /// # Errors
     /// It was asked for the last time, and none of them has taken it.
@@ -55,6 +70,7 @@ impl Core {
         receiver: usize,
         request: Inbound,
         asking: Asking,
+        ticket: Ticket<'_>,
     ) -> Result<Offered, Rejection> {
         let counted = request.counted();
         // An empty request is a success (OTLP, "Full Success"), and nothing to forward.
@@ -72,13 +88,13 @@ impl Core {
         }
         let routes = self.receiver(receiver).map_or(&[][..], |receiver| receiver.routes(request.signal()));
         let offered = match routes {
-            [route] => self.offer_one(*route, request),
+            [route] => self.offer_one(*route, request, ticket),
             routes => self.offer_all(routes, request),
         };
         match offered {
-            Ok(receipt) => {
-                Ok(receipt.map_or(Offered::Queued(counted), |receipt| Offered::Waiting(receipt, counted)))
-            }
+            Ok(Awaiting::Nobody) => Ok(Offered::Queued(counted)),
+            Ok(Awaiting::Receipt(receipt)) => Ok(Offered::Waiting(receipt, counted)),
+            Ok(Awaiting::Ticket) => Ok(Offered::Ticketed(counted)),
             Err((request, _)) if asking != Asking::Last => Ok(Offered::Blocked(request)),
             Err((_, reason)) => {
                 self.routed(routes).for_each(|intake| intake.count_refusal(counted));
@@ -92,8 +108,9 @@ impl Core {
         &self,
         receiver: usize,
         request: Inbound,
+        ticket: Ticket<'_>,
     ) -> Result<Offered, Rejection> {
-        match self.offer(receiver, request, Asking::First)? {
+        match self.offer(receiver, request, Asking::First, ticket)? {
             Offered::Blocked(request) => {
                 let counted = request.counted();
                 let routes =
@@ -105,25 +122,33 @@ impl Core {
         }
     }
 
-    fn offer_one(&self, route: usize, request: Inbound) -> Result<Option<Receipt>, (Inbound, RejectReason)> {
+    fn offer_one(
+        &self,
+        route: usize,
+        request: Inbound,
+        ticket: Ticket<'_>,
+    ) -> Result<Awaiting, (Inbound, RejectReason)> {
         let Some(intake) = self.intakes.get(route) else { return Err((request, RejectReason::QueueFull)) };
         match intake.reserve(&request, false) {
             Ok(reserved) => {
-                let mut receipt = intake.upstream.answers_late().then(Receipt::default);
-                let sender = receipt.as_mut().map(Receipt::sender);
+                let (awaiting, sender) = match ticket {
+                    _ if !intake.upstream.answers_late() => (Awaiting::Nobody, None),
+                    Some((to, ticket)) => (Awaiting::Ticket, Some(ReceiptSender::to(Arc::clone(to), ticket))),
+                    None => {
+                        let mut receipt = Receipt::default();
+                        let sender = receipt.sender();
+                        (Awaiting::Receipt(receipt), Some(sender))
+                    }
+                };
                 intake.take(request, reserved, sender, false);
-                Ok(receipt)
+                Ok(awaiting)
             }
             Err(reason) => Err((request, reason)),
         }
     }
 
     /// Offers a request to several upstreams, which share its bytes.
-    fn offer_all(
-        &self,
-        routes: &[usize],
-        request: Inbound,
-    ) -> Result<Option<Receipt>, (Inbound, RejectReason)> {
+    fn offer_all(&self, routes: &[usize], request: Inbound) -> Result<Awaiting, (Inbound, RejectReason)> {
         let (mut held_back, mut room, mut reason) = (false, false, RejectReason::QueueFull);
         let mut asked: Vec<(usize, &Rc<Intake>, Option<Reserved>)> = Vec::with_capacity(routes.len());
         for (route, intake) in routes.iter().filter_map(|route| Some((*route, self.intakes.get(*route)?))) {
@@ -162,7 +187,7 @@ impl Core {
                 (None, None) => self.miss(route, intake, counted),
             }
         }
-        Ok(receipt)
+        Ok(receipt.map_or(Awaiting::Nobody, Awaiting::Receipt))
     }
 
     fn miss(&self, route: usize, intake: &Intake, counted: Counted) {
@@ -259,8 +284,7 @@ impl Core {
     pub(crate) fn wait_for_room_max(&self, receiver: usize, timeout: Option<Duration>) -> Duration {
         let routes = self.receiver(receiver).into_iter().flat_map(|receiver| receiver.all_routes());
         let fed = routes.filter_map(|route| self.intakes.get(route));
-        let wait =
-            fed.map(|intake| wait_max(intake.upstream.config.on_full)).max().unwrap_or(REFUSE_WAIT_MAX);
+        let wait = fed.map(|intake| room_wait_max(&intake.upstream)).max().unwrap_or(REFUSE_WAIT_MAX);
         timeout.map_or(wait, |timeout| timeout.min(wait))
     }
 
@@ -277,7 +301,14 @@ pub(crate) fn asking(waiting: &Waiting, now: Instant) -> Option<Asking> {
     waiting.is_called().then_some(Asking::InTurn)
 }
 
-/// How long a request waits for room in an upstream.
+/// How long a request waits for room in an upstream: longer where a disk makes it.
+fn room_wait_max(upstream: &UpstreamShared) -> Duration {
+    let wait = wait_max(upstream.config.on_full);
+    let has_disk = upstream.spool().is_some_and(|spool| spool.is_taking());
+    if has_disk { wait.max(SPILL_ROOM_WAIT_MAX) } else { wait }
+}
+
+/// How long a request waits for room in an upstream's memory.
 fn wait_max(on_full: OnFull) -> Duration {
     match on_full {
         OnFull::Refuse => REFUSE_WAIT_MAX,

@@ -5,6 +5,7 @@
 //! again.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,14 +22,17 @@ use super::inbound::Inbound;
 use super::not_delivered::{deadline_passed, not_delivered};
 use super::turnstile::{Peer, Waiting, WaitingBytes};
 use super::{clock, gather, reply};
-use crate::batch::{Origin, Settled};
+use crate::batch::{Answers, Origin, Settled};
 use crate::grpc::Code;
 use crate::http2::{Event, Server, Violation};
 use crate::limits;
 use crate::otlp::Signal;
 use crate::stats::{Counted, RejectReason, Transport};
+pub(crate) use results::AwaitedResult;
+use results::Results;
 
 mod bodies;
+mod results;
 
 /// The calls on one connection, and its HTTP/2.
 pub(crate) struct Calls {
@@ -39,11 +43,15 @@ pub(crate) struct Calls {
     /// The connection, as far as it waits.
     pub(crate) peer: Rc<Peer>,
     pub(crate) http2: Server,
-    // Calls that are not answered, ascending by stream, but for those in `results`.
+    // Calls that are not answered, ascending by stream, but for those in `results` and `later`.
     open: Vec<Open>,
     // How long what is read now may have waited for that.
     unread: Duration,
-    results: FuturesUnordered<LocalBoxFuture<'static, (u32, Later)>>,
+    results: Results,
+    // The same inbox, as batches know it.
+    inbox: Arc<dyn Answers>,
+    // What is rare: checks of credentials, results of several upstreams.
+    later: FuturesUnordered<LocalBoxFuture<'static, (u32, Later)>>,
 }
 
 /// What a call that is in no list has waited for.
@@ -81,9 +89,21 @@ impl Calls {
         http2: Server,
     ) -> Self {
         let peer = Rc::new(core.new_peer());
-        let (open, results) = (Vec::new(), FuturesUnordered::new());
-        let unread = Duration::ZERO;
-        Self { core, receiver, origin, message_bytes_max, peer, http2, open, unread, results }
+        let results = Results::default();
+        let inbox = Arc::clone(&results.inbox) as Arc<dyn Answers>;
+        Self {
+            core,
+            receiver,
+            origin,
+            message_bytes_max,
+            peer,
+            http2,
+            open: Vec::new(),
+            unread: Duration::ZERO,
+            results,
+            inbox,
+            later: FuturesUnordered::new(),
+        }
     }
 
     /// Takes what was read.
@@ -218,7 +238,9 @@ impl Calls {
         }
         let (timeout, waited) = (call.timeout, call.waited);
         let request = call.finish().map(|request| request.sent_by(self.origin));
-        let offered = request.and_then(|request| self.core.offer(self.receiver, request, Asking::First));
+        let offered = request.and_then(|request| {
+            self.core.offer(self.receiver, request, Asking::First, Some((&self.inbox, stream)))
+        });
         self.settle(stream, offered, (timeout, waited), None);
     }
 
@@ -230,7 +252,7 @@ impl Calls {
         };
         let awaited = AwaitedResult::new(&self.core);
         let call = Box::new(call);
-        self.results.push(Box::pin(async move {
+        self.later.push(Box::pin(async move {
             let verified = verifying.verified().await;
             drop(awaited);
             (stream, Later::Verified(call, verified, held))
@@ -246,9 +268,13 @@ impl Calls {
     ) {
         match offered {
             Ok(Offered::Queued(counted)) => self.accept(stream, counted),
+            Ok(Offered::Ticketed(counted)) => {
+                let deadline = results::deadline(clock::now, timeout);
+                self.results.wait(stream, counted, deadline, AwaitedResult::new(&self.core));
+            }
             Ok(Offered::Waiting(receipt, counted)) => {
                 let awaited = AwaitedResult::new(&self.core);
-                self.results.push(Box::pin(async move {
+                self.later.push(Box::pin(async move {
                     let settled = match timeout {
                         None => Ok(receipt.await),
                         Some(timeout) => tokio::time::timeout(timeout, receipt).await,
@@ -273,7 +299,11 @@ impl Calls {
                     }
                     // It has no share left of what may wait.
                     None => {
-                        let last = self.core.offer_without_waiting(self.receiver, request);
+                        let last = self.core.offer_without_waiting(
+                            self.receiver,
+                            request,
+                            Some((&self.inbox, stream)),
+                        );
                         self.settle(stream, last, (timeout, waited), None);
                     }
                 }
@@ -284,20 +314,30 @@ impl Calls {
 
     /// Answers the calls whose result has come.
     pub(crate) fn answer_results(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some((stream, later))) = self.results.poll_next_unpin(cx) {
+        for (stream, counted, settled) in self.results.ended(cx, clock::now) {
+            match settled {
+                Some(settled) => self.answer(stream, counted, settled),
+                None => self.refuse(stream, &deadline_passed(counted)),
+            }
+        }
+        while let Poll::Ready(Some((stream, later))) = self.later.poll_next_unpin(cx) {
             match later {
-                Later::Settled(counted, Settled::Delivered | Settled::Stored) => self.accept(stream, counted),
-                Later::Settled(counted, Settled::Partial { rejected, message }) => {
-                    self.count_acceptance(counted);
-                    reply::accept_partly(&mut self.http2, stream, rejected, &message);
-                }
-                Later::Settled(counted, settled) => {
-                    self.refuse(stream, &not_delivered(&settled, counted, Transport::Grpc));
-                }
+                Later::Settled(counted, settled) => self.answer(stream, counted, settled),
                 Later::Late(counted) => self.refuse(stream, &deadline_passed(counted)),
                 Later::Verified(call, Ok(()), _held) => self.complete(stream, *call),
                 Later::Verified(_, Err(rejection), _) => self.refuse(stream, &rejection),
             }
+        }
+    }
+
+    fn answer(&mut self, stream: u32, counted: Counted, settled: Settled) {
+        match settled {
+            Settled::Delivered | Settled::Stored => self.accept(stream, counted),
+            Settled::Partial { rejected, message } => {
+                self.count_acceptance(counted);
+                reply::accept_partly(&mut self.http2, stream, rejected, &message);
+            }
+            settled => self.refuse(stream, &not_delivered(&settled, counted, Transport::Grpc)),
         }
     }
 
@@ -317,7 +357,9 @@ impl Calls {
                 }
                 Wait::Room { request, waiting, timeout } => {
                     let offered = match asking(&waiting, now) {
-                        Some(asking) => self.core.offer(self.receiver, request, asking),
+                        Some(asking) => {
+                            self.core.offer(self.receiver, request, asking, Some((&self.inbox, stream)))
+                        }
                         None => Ok(Offered::Blocked(request)),
                     };
                     // It waits on, if it does.
@@ -353,21 +395,4 @@ pub(crate) fn memory_full() -> Rejection {
 pub(crate) fn body_timeout(timeout: Duration) -> Rejection {
     let message = format!("body did not arrive within {timeout:?}");
     Rejection::new(RejectReason::BodyTimeout, Code::DEADLINE_EXCEEDED, message)
-}
-
-/// Counts a call that waits for the upstream's answer, so that a drain leaves its connection open.
-pub(crate) struct AwaitedResult(Rc<Core>);
-
-impl AwaitedResult {
-    pub(crate) fn new(core: &Rc<Core>) -> Self {
-        core.awaited_results.set(core.awaited_results.get() + 1);
-        Self(Rc::clone(core))
-    }
-}
-
-impl Drop for AwaitedResult {
-    fn drop(&mut self) {
-        let awaited = &self.0.awaited_results;
-        awaited.set(awaited.get() - 1);
-    }
 }

@@ -42,7 +42,7 @@ pub(crate) mod shared;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub(crate) mod socket;
-pub mod spill;
+pub(crate) mod spill;
 pub(crate) mod tls;
 pub(crate) mod transcode;
 pub(crate) mod turnstile;

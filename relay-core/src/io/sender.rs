@@ -223,9 +223,15 @@ impl Sender {
     async fn deliver(self: Rc<Self>, mut family: Family, call: CallGuard) {
         let first_attempt = *family.first_attempt.get_or_insert_with(clock::now);
         // Bounded by what the batch itself holds: cutting makes no new items.
-        while let Some(batch) = family.pending.pop() {
-            let Some(batch) = self.without_suspects(batch, &family) else { continue };
-            let ended = self.beside_disk(self.settle(&batch, &family, first_attempt), &batch).await;
+        while let Some(batch) = self.next_piece(&mut family) {
+            let ended = {
+                let settling = std::pin::pin!(self.settle(&batch, &family, first_attempt));
+                // Boxed: a call without a disk does not carry what one with it needs.
+                match self.stores_after() {
+                    Some(_) => Box::pin(self.beside_disk(settling, &batch)).await,
+                    None => settling.await,
+                }
+            };
             let refusals = &self.intake.upstream.refusals;
             match ended.decision {
                 Decision::Deliver { rejected } => {
@@ -242,8 +248,10 @@ impl Sender {
                     let Some(batch) = MemberSide::give_back(self.member.as_deref(), batch, reason) else {
                         continue;
                     };
-                    let kept = if self.is_for_disk(reason) { self.keep(batch).await } else { Some(batch) };
-                    let Some(batch) = kept else { continue };
+                    if self.is_for_disk(reason) {
+                        Box::pin(self.keep_or_give_up(batch, reason, ended)).await;
+                        continue;
+                    }
                     family.inside = family.inside.map(|refused| refused + 1);
                     self.give_up(batch, reason, ended);
                 }
@@ -271,6 +279,23 @@ impl Sender {
         if !family.pending.is_empty() {
             self.intake.apart.put(family);
             self.intake.upstream.lanes.wake(self.intake.core);
+        }
+    }
+
+    /// The next piece of `family`, without what suspects have sent.
+    fn next_piece(&self, family: &mut Family) -> Option<Batch> {
+        loop {
+            let batch = family.pending.pop()?;
+            let rest = self.without_suspects(batch, family);
+            if rest.is_some() {
+                return rest;
+            }
+        }
+    }
+
+    async fn keep_or_give_up(&self, batch: Batch, reason: DropReason, ended: Ended) {
+        if let Some(batch) = self.keep(batch).await {
+            self.give_up(batch, reason, ended);
         }
     }
 

@@ -1,5 +1,6 @@
-//! OTLP/JSON to protobuf, in one pass: a visitor over serde_json writes protobuf as it reads, driven by tables of the messages. The only
-//! part of the crate that reads payloads whole; it must never hold a tree of values, or run on behalf of requests that came as protobuf.
+//! OTLP/JSON to protobuf and back, each in one pass: a visitor over serde_json writes protobuf as it reads, and a walk over protobuf writes
+//! JSON, both driven by the same tables of the messages. The only part of the crate that reads payloads whole; it must never hold a tree
+//! of values, or run on behalf of requests that came as protobuf and go on as such.
 //!
 //! Sources: OTLP specification, section "JSON Protobuf Encoding", and the ProtoJSON format (protobuf.dev/programming-guides/json) which
 //! it builds on.
@@ -14,6 +15,9 @@
 //! - Other bytes are base64, in the standard or the URL-safe alphabet, padded or not.
 //! - Half a surrogate pair in a string is U+FFFD, as in the Collector.
 //! - A key given twice is a field given twice: the last scalar counts, messages merge, arrays are joined.
+//!
+//! Of what may be spelled in two ways, writing chooses: hex in lower case, 64-bit integers as strings, the standard alphabet with padding,
+//! and hex for a profile's id, since the Collector takes nothing else there.
 
 mod error;
 mod output;
@@ -21,6 +25,8 @@ mod read;
 mod scalar;
 mod schema;
 mod surrogate;
+mod write;
 
 pub use error::{JsonError, Place};
 pub use read::to_protobuf;
+pub use write::{Layout, from_protobuf};

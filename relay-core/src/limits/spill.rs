@@ -6,6 +6,10 @@ use std::time::Duration;
 /// that waits for it does not notice.
 pub const SPILL_AFTER: Duration = Duration::from_millis(100);
 
+/// Wait for room in memory before a sender is refused, while there is a disk that takes what is in it: a slow one needs a second for it.
+/// Far below the 10 s that otel-go's exporters have.
+pub const SPILL_ROOM_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// How often a sender that can start no call looks whether something has waited for too long, while something waits: a fraction of
 /// [`SPILL_AFTER`].
 pub const SPILL_LOOK_INTERVAL: Duration = Duration::from_millis(25);

@@ -161,3 +161,26 @@ pub(super) fn read_ahead(file: &impl DiskFile, at: u64, wanted: usize, len: usiz
     bytes.truncate(filled);
     Ok(bytes.freeze())
 }
+
+/// A file that is read, for tests of what is in it.
+#[cfg(test)]
+impl DiskFile for Vec<u8> {
+    fn write_at(&self, _: u64, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(at).ok().and_then(|at| self.get(at..)).unwrap_or_default();
+        let len = rest.len().min(into.len());
+        into[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+}

@@ -93,7 +93,8 @@ pub struct Adoption {
     pub segments: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Directories of processes that live.
+    /// Directories that are worth another look: of processes that live, and of dead ones that could not be taken over for now
+    /// ([`Event::Failed`] says why).
     pub still_locked: usize,
 }
 

@@ -9,7 +9,7 @@ use super::scan::Cursor;
 use super::segment::SegmentHead;
 use super::settled::Ranges;
 use super::summary::Summary;
-use crate::limits::{SPILL_READ_FAILURES_MAX, SPILL_READ_RETRY, SPILL_UNREADABLE_BYTES};
+use crate::limits::{SPILL_READ_BYTES, SPILL_READ_FAILURES_MAX, SPILL_READ_RETRY, SPILL_UNREADABLE_BYTES};
 
 /// Records with what is in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +95,9 @@ pub(super) struct Live {
     /// Its file has vanished: it is kept for what is held, which has no copy any more.
     pub(super) is_gone: bool,
     failures: u32,
+    // A place was given up because it could not be read: the next one is not waited for.
+    is_bad: bool,
+    skip_bytes: u64,
     rests_until: u64,
 }
 
@@ -114,6 +117,8 @@ impl Live {
             damage: Damage::default(),
             is_gone: false,
             failures: 0,
+            is_bad: false,
+            skip_bytes: SPILL_UNREADABLE_BYTES,
             rests_until: 0,
         }
     }
@@ -184,9 +189,10 @@ impl Live {
         }
     }
 
-    /// Whether one more failure is the last that is waited for.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.failures + 1 >= SPILL_READ_FAILURES_MAX
+    /// Whether what cannot be read now is given up: it was tried often enough, or was worth no wait at another place.
+    pub(super) fn gives_up(&mut self) -> bool {
+        self.is_bad |= self.failures + 1 >= SPILL_READ_FAILURES_MAX;
+        self.is_bad
     }
 
     /// Nothing of it can be read any more: what was on disk alone, which is lost.
@@ -207,15 +213,18 @@ impl Live {
 
     pub(super) fn could_be_read(&mut self) {
         self.failures = 0;
+        self.skip_bytes = SPILL_UNREADABLE_BYTES;
     }
 
-    /// It could not be read at `cursor`. When that was tried often enough, the cursor is moved past a page, and what is there is damage.
+    /// It could not be read at `cursor`: it rests. When that was tried often enough, what is there is damage, and the cursor is moved past
+    /// a page, then past more and more.
     pub(super) fn could_not_be_read(&mut self, mut cursor: Cursor, now: u64) -> Cursor {
-        self.failures += 1;
-        self.rests_until = now.saturating_add(super::millis(SPILL_READ_RETRY));
-        if self.failures >= SPILL_READ_FAILURES_MAX {
-            self.failures = 0;
-            cursor.skip(SPILL_UNREADABLE_BYTES, self.end);
+        if self.gives_up() {
+            cursor.skip(self.skip_bytes, self.end);
+            self.skip_bytes = (self.skip_bytes * 2).min(SPILL_READ_BYTES as u64);
+        } else {
+            self.failures += 1;
+            self.rests_until = now.saturating_add(super::millis(SPILL_READ_RETRY));
         }
         cursor
     }

@@ -8,7 +8,7 @@ use super::record::{Corruption, Head, Kind, Record};
 use super::scan::{Cursor, Scan, Step};
 use super::segment::{SegmentError, SegmentHead};
 use super::settled::{SettledTable, read_table};
-use super::summary::{Summary, read_footer};
+use super::summary::{Summary, find_footer, read_footer};
 
 /// What stands in a segment, in order; `offset` is where it begins.
 #[derive(Clone, Debug)]
@@ -94,10 +94,23 @@ impl<F: DiskFile> SegmentReader<F> {
         &self.head
     }
 
+    /// The footer that the segment ends with, found without reading what is before it; `None` of a segment that was
+    /// not finished, or has lost its end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn footer(&self) -> io::Result<Option<(Summary, SettledTable)>> {
+        find_footer(&self.file, &self.head, self.file.bytes()?)
+    }
+
     /// What comes next; `None` at the end.
     ///
     /// # Errors
     /// What the file system says.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "after an error the same place is tried again, so it may have no end"
+    )]
     pub fn next(&mut self) -> io::Result<Option<Found>> {
         loop {
             let found = match self.scan.next(&self.file)? {

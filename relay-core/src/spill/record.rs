@@ -1,5 +1,8 @@
 //! A record: its head, the table of its parts, its payload; written from the memory that it is in, and proven when it is read.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -154,7 +157,7 @@ impl Head {
         out.put_slice(&MARKER);
         out.put_u32_le(0);
         out.put_u8(self.kind as u8);
-        out.put_u8(Signal::ALL.iter().position(|signal| *signal == self.signal).unwrap_or_default() as u8);
+        out.put_u8(number_of_signal(self.signal));
         out.put_u8(self.encoding.map_or(0, number_of_encoding));
         out.put_u8(0);
         out.put_u32_le(self.parts_bytes);
@@ -184,7 +187,8 @@ impl Head {
             3 => Kind::Footer,
             _ => return None,
         };
-        let signal = *Signal::ALL.get(usize::from(fields.get_u8()))?;
+        let signal = fields.get_u8();
+        let signal = Signal::ALL.into_iter().find(|known| number_of_signal(*known) == signal)?;
         let encoding = encoding_of_number(fields.get_u8())?;
         let flags = fields.get_u8();
         let (parts_bytes, payload_bytes) = (fields.get_u32_le(), fields.get_u32_le());
@@ -277,6 +281,16 @@ fn take_varint(from: &mut &[u8]) -> Option<u64> {
     let (value, len) = read_varint(from).ok()?;
     *from = from.get(len..)?;
     Some(value)
+}
+
+/// The number of a signal on disk. Never changed, never used again for another.
+fn number_of_signal(signal: Signal) -> u8 {
+    match signal {
+        Signal::Traces => 0,
+        Signal::Metrics => 1,
+        Signal::Logs => 2,
+        Signal::Profiles => 3,
+    }
 }
 
 /// The number of an encoding on disk. Never changed, never used again for another.

@@ -185,3 +185,106 @@ impl Scan {
         Ok(window.slice(..wanted.min(window.len())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::Kind;
+    use super::*;
+
+    const NONCE: u32 = 0x1234_5678;
+
+    /// A record that holds `payload`.
+    fn record(sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let head = Head::of_table(Kind::Settled, payload, (sequence, 0)).unwrap();
+        [&head.encode(NONCE)[..], payload].concat()
+    }
+
+    fn segment(records: &[Vec<u8>]) -> Vec<u8> {
+        [vec![0; HEADER_BYTES], records.concat()].concat()
+    }
+
+    /// All steps in words, reading `budget` bytes at a time.
+    fn walk(file: &impl DiskFile, budget: u64) -> Vec<String> {
+        let (mut cursor, mut steps) = (Cursor::START, Vec::new());
+        for _ in 0..100_000 {
+            let mut scan = Scan::new((NONCE, file.bytes().unwrap()), cursor, budget);
+            loop {
+                let step = scan.next(file).unwrap();
+                cursor = scan.cursor;
+                match step {
+                    Step::Head { offset, head } => steps.push(format!("{} at {offset}", head.sequence)),
+                    Step::Damaged { offset, bytes, missing } => {
+                        steps.push(format!("{bytes} damaged at {offset}, {missing:?}"));
+                    }
+                    Step::Torn { offset, bytes } => steps.push(format!("{bytes} torn at {offset}")),
+                    Step::End => return steps,
+                    Step::Paused => break,
+                }
+            }
+        }
+        panic!("{steps:?}");
+    }
+
+    #[test]
+    fn damage_is_stepped_over_to_the_next_head_that_is_to_come() {
+        let records: Vec<Vec<u8>> = (0..4).map(|sequence| record(sequence, &[0x11; 44])).collect();
+        let all = ["0 at 40", "1 at 140", "2 at 240", "3 at 340"];
+        assert_eq!(walk(&segment(&records), u64::MAX), all);
+        // One byte of the head of the second.
+        let mut file = segment(&records);
+        file[150] ^= 1;
+        let damaged = ["0 at 40", "100 damaged at 140, 1..2", "2 at 240", "3 at 340"];
+        assert_eq!(walk(&file, u64::MAX), damaged);
+        assert_eq!(walk(&file, 1), damaged, "in pieces");
+        // A block of the past stands where another should.
+        let mut file = segment(&records);
+        file.copy_within(40..140, 240);
+        assert_eq!(walk(&file, u64::MAX), ["0 at 40", "1 at 140", "100 damaged at 240, 2..3", "3 at 340"]);
+        // One is missing altogether.
+        let file = segment(&[records[0].clone(), records[2].clone()]);
+        assert_eq!(walk(&file, u64::MAX), ["0 at 40", "0 damaged at 140, 1..2", "2 at 140"]);
+    }
+
+    #[test]
+    fn the_end_is_cut_wherever_it_is() {
+        let records: Vec<Vec<u8>> = (0..2).map(|sequence| record(sequence, &[0x11; 44])).collect();
+        let file = segment(&records);
+        for cut in 41..file.len() {
+            let steps = walk(&file[..cut].to_vec(), u64::MAX);
+            let expected = match cut {
+                ..140 => vec![format!("{} torn at 40", cut - 40)],
+                140 => vec!["0 at 40".to_owned()],
+                _ => vec!["0 at 40".to_owned(), format!("{} torn at 140", cut - 140)],
+            };
+            assert_eq!(steps, expected, "{cut}");
+        }
+        let zeros = [&file[..], &[0; 500]].concat();
+        assert_eq!(walk(&zeros, u64::MAX)[2..], ["500 torn at 240"]);
+    }
+
+    #[test]
+    fn markers_in_payloads_are_no_heads_and_cost_little() {
+        // A sender knows the format, and not the nonce.
+        let forged = Head::of_table(Kind::Settled, &[], (1, 0)).unwrap().encode(NONCE ^ 1);
+        let payload = forged.repeat(1 << 14);
+        let mut file = segment(&[record(0, &payload), record(1, b"x")]);
+        file[50] ^= 1;
+        let bytes = payload.len() + HEAD_BYTES;
+        let expected = [format!("{bytes} damaged at 40, 0..1"), format!("1 at {}", 40 + bytes)];
+        assert_eq!(walk(&file, u64::MAX), expected);
+        assert_eq!(walk(&file, 1), expected, "in pieces");
+    }
+
+    #[test]
+    fn heads_and_bodies_across_what_is_read_at_once_are_whole() {
+        let payload = vec![0x22; SPILL_READ_BYTES - 100];
+        let records: Vec<Vec<u8>> = (0..5).map(|sequence| record(sequence, &payload)).collect();
+        let file = segment(&records);
+        let mut scan = Scan::new((NONCE, file.len() as u64), Cursor::START, u64::MAX);
+        for _ in 0..5 {
+            let Step::Head { offset, head } = scan.next(&file).unwrap() else { panic!() };
+            assert_eq!(scan.body(&file, offset, &head).unwrap(), payload);
+        }
+        assert!(matches!(scan.next(&file).unwrap(), Step::End));
+    }
+}

@@ -8,7 +8,9 @@ use super::disk::{DiskFile, read_up_to};
 use crate::limits::SPILL_HEADER_BYTES_MAX;
 
 /// Bytes of the header of version 1.
-pub(super) const HEADER_BYTES: usize = 40;
+pub(super) const HEADER_BYTES: usize = HEADER_LENGTH as usize;
+
+const HEADER_LENGTH: u16 = 40;
 
 /// The version that is written.
 pub(super) const VERSION: u16 = 1;
@@ -57,7 +59,7 @@ impl SegmentHead {
         let mut out = bytes.as_mut_slice();
         out.put_slice(&MAGIC);
         out.put_u16_le(VERSION);
-        out.put_u16_le(HEADER_BYTES as u16);
+        out.put_u16_le(HEADER_LENGTH);
         out.put_u32_le(0);
         out.put_u64_le(self.id);
         out.put_u64_le(self.created_unix_ms);
@@ -90,5 +92,49 @@ impl SegmentHead {
         let mut fields =
             head.get(FIXED_BYTES + 4..).filter(|fields| fields.len() == 20).ok_or(SegmentError::Header)?;
         Ok(Self { id: fields.get_u64_le(), created_unix_ms: fields.get_u64_le(), nonce: fields.get_u32_le() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> SegmentHead {
+        SegmentHead::new(1_700_000_000_123, 0xDEAD_BEEF)
+    }
+
+    /// The format is what was released, not what this code makes of it.
+    #[test]
+    fn a_header_has_the_documented_bytes() {
+        let hex: String = head().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = "524c5350494c4c0a0100280000000000efbebd8756febc187b68e5cf8b010000efbeaddeb62b5951";
+        assert_eq!(hex, expected);
+        assert_eq!(SegmentHead::read(&head().encode().to_vec()).unwrap(), head());
+    }
+
+    #[test]
+    fn a_damaged_header_is_no_newer_version() {
+        let bytes = head().encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let error = SegmentHead::read(&flipped).unwrap_err();
+            assert!(matches!(error, SegmentError::NotASegment | SegmentError::Header), "bit {bit}: {error}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(matches!(SegmentHead::read(&bytes[..cut].to_vec()), Err(SegmentError::Header)));
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_known_whatever_its_header_holds() {
+        for len in [16, 40, 64] {
+            let mut newer = head().encode().to_vec();
+            newer.resize(len, 7);
+            newer[8..12].copy_from_slice(&[3, 0, u8::try_from(len).unwrap(), 0]);
+            let crc = crc32c::crc32c(&newer[..len - 4]).to_le_bytes();
+            newer[len - 4..].copy_from_slice(&crc);
+            assert!(matches!(SegmentHead::read(&newer), Err(SegmentError::Version(3))), "{len}");
+        }
     }
 }

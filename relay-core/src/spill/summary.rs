@@ -106,3 +106,58 @@ pub(super) fn find_footer(
     let is_sound = head.parts_bytes == 0 && head.prove_sum(&body).is_ok();
     Ok(is_sound.then(|| read_footer(&body)).flatten())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUMMARY: Summary = Summary {
+        records: 2,
+        items: 30,
+        unopened: 4,
+        data_bytes: 500,
+        oldest_unix_ms: 1_700_000_000_000,
+        newest_unix_ms: 1_700_000_000_999,
+    };
+
+    fn table() -> SettledTable {
+        vec![(5, vec![0..2, 4..9]), (7, std::iter::once(1..2).collect())]
+    }
+
+    /// A segment that holds nothing but its footer, and where that begins.
+    fn segment() -> (SegmentHead, Vec<u8>, usize) {
+        let segment = SegmentHead::new(1_700_000_000_123, 0xDEAD_BEEF);
+        let table = table();
+        let payload = footer(&SUMMARY, table.iter().map(|(id, ranges)| (*id, &ranges[..]))).unwrap();
+        let head = Head::of_table(Kind::Footer, &payload, (0, 1_700_000_001_000)).unwrap();
+        let before = [&segment.encode()[..], &[0x5a; 100]].concat();
+        let at = before.len();
+        (segment, [&before[..], &head.encode(segment.nonce), &payload].concat(), at)
+    }
+
+    #[test]
+    fn a_footer_is_found_at_the_end_and_nowhere_else() {
+        let (segment, bytes, at) = segment();
+        let find = |bytes: &[u8]| find_footer(&bytes.to_vec(), &segment, bytes.len() as u64).unwrap();
+        assert_eq!(find(&bytes), Some((SUMMARY, table())));
+        for cut in 0..bytes.len() {
+            assert_eq!(find(&bytes[..cut]), None, "{cut}");
+        }
+        assert_eq!(find(&[&bytes[..], &[0]].concat()), None);
+        for bit in at * 8..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(find(&flipped), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_length_is_not_followed() {
+        let (segment, mut bytes, _) = segment();
+        for length in [0u32, 1, 107, 1 << 20, u32::MAX] {
+            let at = bytes.len() - 4;
+            bytes[at..].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(find_footer(&bytes, &segment, bytes.len() as u64).unwrap(), None, "{length}");
+        }
+    }
+}

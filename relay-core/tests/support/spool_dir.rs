@@ -77,6 +77,6 @@ pub(crate) fn kept(stats: &Stats) -> u64 {
     assert_eq!(items.held(), items.on_disk, "{upstream:?}");
     assert_eq!((stats.held_bytes, items.dropped_total()), (0, 0), "{upstream:?}");
     let spill = upstream.spill.as_ref().unwrap();
-    assert_eq!((spill.items, spill.fault.as_ref()), (items.on_disk, None), "{spill:?}");
+    assert_eq!(spill.fault, None);
     items.on_disk
 }

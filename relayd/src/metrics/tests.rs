@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use relay_core::batch::LedgerCounts;
 use relay_core::stats::{AddressStats, SpillStats, TlsStats};
 
 use super::*;
@@ -253,4 +254,23 @@ fn the_forecast_goes_by_the_last_minute() {
     assert_eq!(left(105, 0), Some(0.0));
     left(106, 5);
     assert_eq!(left(166, 6), None, "it grows again");
+}
+
+/// Guarantee: a queue that is bounded in items shows what is in memory, which the bound is for, and not what is on disk.
+#[test]
+fn what_is_on_disk_is_not_in_the_queue() {
+    let about = About { queue: QueueLimit::Items(100), ..about("otlp") };
+    let items =
+        LedgerCounts { enqueued: 500, recovered: 40, delivered: 20, on_disk: 490, ..LedgerCounts::default() };
+    let upstream = UpstreamStats { items, ..UpstreamStats::default() };
+    let settings = Metrics::default();
+    let mut page = Page { settings: &settings, families: Vec::new() };
+    Source { about: vec![about] }.queues(&mut page, &[upstream]);
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&page.families, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("otelcol_exporter_queue_size{data_type=\"traces\",exporter=\"otlp\"} 30\n"),
+        "{text}"
+    );
 }

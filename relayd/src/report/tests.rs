@@ -4,6 +4,8 @@ use relay_core::batch::LedgerCounts;
 use relay_core::stats::{ReceiverStats, SignalStats};
 
 use super::*;
+use crate::config::{self, System};
+use crate::plan;
 
 fn books(answers_late: bool) -> Books {
     Books { fed_by: vec![vec!["otlp".to_owned()]], answers_late: vec![answers_late] }
@@ -149,4 +151,20 @@ fn what_one_leaves_the_next_recovers() {
         "{}",
         report.line
     );
+}
+
+/// Guarantee: senders that are answered when their request is safe may go away before; those that are answered when it is queued may not.
+#[test]
+fn a_storage_answers_late() {
+    let late = |acknowledge: &str| {
+        let yaml = format!(
+            "yaml:{{receivers: {{otlp: {{protocols: {{grpc: }}}}}}, extensions: {{file_storage: }}, exporters: {{otlp: {{endpoint: \
+             'up:4317', sending_queue: {{storage: file_storage, acknowledge: {acknowledge}}}}}}}, \
+             service: {{extensions: [file_storage], pipelines: {{traces: {{receivers: [otlp], exporters: [otlp]}}}}}}}}"
+        );
+        let (config, _) = config::load(&[yaml], &[], &System).unwrap();
+        let plan = plan::make(&config, |exporter| panic!("{exporter:?} is an upstream")).unwrap();
+        Books::new(&plan).answers_late
+    };
+    assert_eq!((late("when_safe"), late("when_queued")), (vec![true], vec![false]));
 }

@@ -107,6 +107,37 @@ fn what_was_acknowledged_outlives_a_kill() {
     assert_eq!(end(relayd), "received 0 + recovered 200 = delivered 200 + refused back 0 + dropped 0");
 }
 
+/// Scenario: a rollout with a surge: the old process has spans on disk when a successor on its directory starts. Guarantee: they stay the
+/// old one's until it ends; then the successor takes them over while it runs, and delivers each once.
+#[test]
+fn a_successor_that_overlaps_takes_over() {
+    let (collector, dir) = (Collector::start(Script::ok()), Dir::new("disk-surge"));
+    let away = with_storage(&closed_port(), &dir.path(""), STORAGE);
+    let old = Relayd::with_config(&away, &["--shutdown-timeout=300ms"]);
+    send_spans(&old.address_of("receiver otlp"), 60, 1);
+    let new = Relayd::with_config(&with_storage(&collector.addr().to_string(), &dir.path(""), STORAGE), &[]);
+    send_spans(&new.address_of("receiver otlp"), 7, 2);
+    assert_eq!(collector.span_count(), 7, "the old one's are nobody else's");
+    assert_eq!(end(old), "received 60 = delivered 0 + refused back 0 + dropped 0 + 60 on disk");
+    assert_eq!(collector.wait_for_spans(67, PATIENCE), 67);
+    assert_eq!(end(new), "received 7 + recovered 60 = delivered 67 + refused back 0 + dropped 0");
+    assert_eq!(collector.span_count(), 67);
+}
+
+/// Scenario: spans are on disk and in a call when SIGTERM and then SIGINT come. Guarantee: what is on disk is not called lost.
+#[test]
+fn a_second_signal_says_what_is_on_disk() {
+    let dir = Dir::new("disk-second");
+    let away = with_storage(&closed_port(), &dir.path(""), STORAGE);
+    let mut relayd = Relayd::with_config(&away, &["--shutdown-timeout=1h"]);
+    send_spans(&relayd.address_of("receiver otlp"), 40, 1);
+    relayd.signal("-TERM");
+    relayd.stderr.wait_for("SIGTERM received; draining");
+    relayd.signal("-INT");
+    assert_eq!(relayd.wait().0.code(), Some(1));
+    relayd.stderr.wait_for("by a second signal: 0 spans were held and are lost, 40 are on disk");
+}
+
 /// Scenario: spans are stored because the upstream is away; a reload names one that is there. Guarantee: the former relay leaves them on
 /// disk, the new one takes them over while it runs and delivers each once, and the sum says how both fit together.
 #[test]

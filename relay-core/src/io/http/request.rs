@@ -174,7 +174,7 @@ async fn admit(
     request: Inbound,
     waited: Duration,
 ) -> Result<Accepted, Rejection> {
-    let mut offered = core.offer(receiver, request, Asking::First)?;
+    let mut offered = core.offer(receiver, request, Asking::First, None)?;
     if let Offered::Blocked(request) = offered {
         offered = admit_later((core, peer), receiver, request, waited).await?;
     }
@@ -192,6 +192,8 @@ async fn admit(
                 settled => Err(not_delivered(&settled, counted, Transport::Http)),
             }
         }
+        // Only who gives a ticket gets one back.
+        Offered::Ticketed(counted) => Ok(Accepted { counted, partial: None }),
         // The last offer never blocks.
         Offered::Blocked(request) => Err(Rejection::full(RejectReason::QueueFull, request.counted())),
     }
@@ -208,13 +210,13 @@ async fn admit_later(
     let wait = core.wait_for_room_max(receiver, None).saturating_sub(waited);
     let Some(waiting) = core.wait_for_turn(receiver, (peer, &wake), &request, wait) else {
         // It has no share left of what may wait.
-        return core.offer_without_waiting(receiver, request);
+        return core.offer_without_waiting(receiver, request, None);
     };
     let mut request = request.detached();
     loop {
         waiting.room().await;
         let Some(asking) = asking(&waiting, clock::now()) else { continue };
-        match core.offer(receiver, request, asking)? {
+        match core.offer(receiver, request, asking, None)? {
             Offered::Blocked(blocked) => request = blocked,
             offered => return Ok(offered),
         }

@@ -2,7 +2,7 @@
 //! start: storing is a task of its own, or goes on beside the call.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -60,7 +60,7 @@ impl Sender {
     }
 
     /// How long a batch may have waited, from its first request on; `None` where only a full memory sends to disk.
-    fn stores_after(&self) -> Option<std::time::Duration> {
+    pub(super) fn stores_after(&self) -> Option<std::time::Duration> {
         let config = &self.intake.upstream.config;
         let spill = config.spill.as_ref().filter(|spill| spill.acknowledge == Acknowledge::WhenSafe)?;
         Some(config.linger + spill.spill_after)
@@ -128,12 +128,15 @@ impl Sender {
     }
 
     /// Runs `call`, which sends `batch`; if that takes too long, stores a copy beside it and tells who waits.
-    pub(super) async fn beside_disk<T>(self: &Rc<Self>, call: impl Future<Output = T>, batch: &Batch) -> T {
+    pub(super) async fn beside_disk<T>(
+        &self,
+        mut call: Pin<&mut impl Future<Output = T>>,
+        batch: &Batch,
+    ) -> T {
         let (Some(spool), Some(after)) = (self.spool(), self.stores_after()) else { return call.await };
         if batch.is_safe() {
             return call.await;
         }
-        let mut call = pin!(call);
         let mut look_at = batch.since().unwrap_or_else(clock::now) + after;
         loop {
             tokio::select! {
@@ -167,12 +170,15 @@ impl Sender {
     pub(super) async fn end_of_calls(&self) {
         let mut phase = self.phase.clone();
         if self.spool().is_some() {
-            phase.wait_for(|phase| *phase != Phase::Running).await.map(drop).ok();
-            let over = phase.wait_for(|phase| *phase == Phase::Over);
-            tokio::time::timeout(SPILL_DRAIN_CALLS_MAX, over).await.map(drop).ok();
-        } else {
-            phase.wait_for(|phase| *phase == Phase::Over).await.map(drop).ok();
+            // Boxed: a call without a disk does not carry it.
+            return Box::pin(async move {
+                phase.wait_for(|phase| *phase != Phase::Running).await.map(drop).ok();
+                let over = phase.wait_for(|phase| *phase == Phase::Over);
+                tokio::time::timeout(SPILL_DRAIN_CALLS_MAX, over).await.map(drop).ok();
+            })
+            .await;
         }
+        phase.wait_for(|phase| *phase == Phase::Over).await.map(drop).ok();
     }
 }
 

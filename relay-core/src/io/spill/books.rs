@@ -118,11 +118,11 @@ impl Books {
         self.say_fault_ended(failed);
     }
 
-    /// The log is closed: what is in it belongs to who opens it next, and is shown there.
-    pub(super) fn closed(&mut self, closed: io::Result<()>) {
+    /// The log is closed: what is shown from now on is what it has left for who opens it next.
+    pub(super) fn closed(&mut self, closed: io::Result<()>, counts: &LogCounts) {
         if let Err(error) = closed {
             self.say_failed("close the log", &error.to_string());
         }
-        self.publish(&LogCounts::default());
+        self.publish(counts);
     }
 }

@@ -9,7 +9,7 @@ use super::custody::{Commands, Stored};
 use super::spool::Replay;
 use super::worker::Worker;
 use crate::batch::{Custody, Part};
-use crate::limits::{SPILL_READ_AGAIN, SPILL_REPLAY_BYTES, SPILL_REPLAY_MEMORY_DIVISOR};
+use crate::limits::SPILL_READ_AGAIN;
 use crate::queue::Charge;
 use crate::spill::{Disk, Record};
 
@@ -36,8 +36,7 @@ impl<D: Disk> Worker<D> {
     }
 
     fn room(&self) -> Option<Charge> {
-        let budget = &self.shared.budget;
-        let bytes = SPILL_REPLAY_BYTES.min(budget.units_max() / SPILL_REPLAY_MEMORY_DIVISOR).max(1);
+        let (budget, bytes) = (&self.shared.budget, self.shared.chunk_bytes);
         budget.try_charge(bytes).or_else(|| {
             // One chunk for each upstream has its room always: who sends without a pause fills whatever room there is.
             (self.replays_held == 0).then(|| {

@@ -17,7 +17,7 @@ use super::worker::Worker;
 use crate::batch::{Custody, Ledger};
 use crate::config::SpillConfig;
 use crate::io::clock;
-use crate::limits::SPILL_REPLAY_BYTES;
+use crate::limits::{SPILL_REPLAY_BYTES, SPILL_REPLAY_MEMORY_DIVISOR};
 use crate::otlp::Signal;
 use crate::queue::{Budget, Charge};
 use crate::spill::{Disk, Log, LogConfig, NewRecord, Record, log_dir_name, owner_name};
@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) name: Name,
     pub(super) bytes_max: u64,
     pub(super) budget: Arc<Budget>,
+    /// What is read back at once, in bytes; when less than a half of it is left, more is asked for.
+    pub(super) chunk_bytes: usize,
     /// The books of items, and of unopened requests.
     pub(super) ledgers: [Arc<Ledger>; 2],
     /// Something can be read back, or stored again.
@@ -123,6 +125,7 @@ impl Spool {
             name: Name { upstream: upstream.to_owned(), signal, directory },
             bytes_max: config.bytes_max,
             budget: Arc::clone(budget),
+            chunk_bytes: SPILL_REPLAY_BYTES.min(budget.units_max() / SPILL_REPLAY_MEMORY_DIVISOR).max(1),
             ledgers,
             wake,
             ready: Mutex::default(),
@@ -152,7 +155,7 @@ impl Spool {
             return None;
         }
         let (replay, bytes_left) = self.shared.take_ready();
-        if bytes_left < SPILL_REPLAY_BYTES / 2
+        if bytes_left < self.shared.chunk_bytes.div_ceil(2)
             && self.shared.has_unread.load(Ordering::Relaxed)
             && !self.shared.is_asked.swap(true, Ordering::Relaxed)
         {

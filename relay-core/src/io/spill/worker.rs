@@ -205,13 +205,13 @@ impl<D: Disk> Worker<D> {
         times.into_iter().flatten().min()
     }
 
-    /// Closes the log; what is in it is the next process's.
+    /// Closes the log; what is in it is the next one's, of this process or another.
     fn close(&mut self, unix_ms: u64) {
         self.shared.is_taking.store(false, Ordering::Relaxed);
         self.shared.has_unread.store(false, Ordering::Relaxed);
         let closed = self.log.close(unix_ms);
         self.books.take(self.log.take_events());
-        self.books.closed(closed);
+        self.books.closed(closed, &self.log.counts());
         // Nobody may wait for it any more.
         for closed in self.closing.drain(..) {
             closed.send(()).ok();

@@ -1,17 +1,17 @@
 //! opentelemetry/proto/common/v1/common.proto and resource/v1/resource.proto.
 
-use super::{Kind, Message, many, one};
+use super::{Kind, Message, either, many, one};
 
 pub(super) static ANY_VALUE: Message = Message {
     fields: &[
-        one("stringValue", 1, Kind::String),
-        one("boolValue", 2, Kind::Bool),
-        one("intValue", 3, Kind::Int64),
-        one("doubleValue", 4, Kind::Double),
-        one("arrayValue", 5, Kind::Message(&ARRAY_VALUE)),
-        one("kvlistValue", 6, Kind::Message(&KEY_VALUE_LIST)),
-        one("bytesValue", 7, Kind::Bytes),
-        one("stringValueStrindex", 8, Kind::Int32),
+        either("stringValue", 1, Kind::String),
+        either("boolValue", 2, Kind::Bool),
+        either("intValue", 3, Kind::Int64),
+        either("doubleValue", 4, Kind::Double),
+        either("arrayValue", 5, Kind::Message(&ARRAY_VALUE)),
+        either("kvlistValue", 6, Kind::Message(&KEY_VALUE_LIST)),
+        either("bytesValue", 7, Kind::Bytes),
+        either("stringValueStrindex", 8, Kind::Int32),
     ],
 };
 

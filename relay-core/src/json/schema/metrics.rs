@@ -1,7 +1,7 @@
 //! opentelemetry/proto/collector/metrics/v1/metrics_service.proto and metrics/v1/metrics.proto.
 
 use super::common::{KEY_VALUE, RESOURCE, SCOPE};
-use super::{Kind, Message, many, one};
+use super::{Kind, Message, either, many, one};
 
 pub(super) static REQUEST: Message =
     Message { fields: &[many("resourceMetrics", 1, Kind::Message(&RESOURCE_METRICS))] };
@@ -27,11 +27,11 @@ static METRIC: Message = Message {
         one("name", 1, Kind::String),
         one("description", 2, Kind::String),
         one("unit", 3, Kind::String),
-        one("gauge", 5, Kind::Message(&GAUGE)),
-        one("sum", 7, Kind::Message(&SUM)),
-        one("histogram", 9, Kind::Message(&HISTOGRAM)),
-        one("exponentialHistogram", 10, Kind::Message(&EXPONENTIAL_HISTOGRAM)),
-        one("summary", 11, Kind::Message(&SUMMARY)),
+        either("gauge", 5, Kind::Message(&GAUGE)),
+        either("sum", 7, Kind::Message(&SUM)),
+        either("histogram", 9, Kind::Message(&HISTOGRAM)),
+        either("exponentialHistogram", 10, Kind::Message(&EXPONENTIAL_HISTOGRAM)),
+        either("summary", 11, Kind::Message(&SUMMARY)),
         many("metadata", 12, Kind::Message(&KEY_VALUE)),
     ],
 };
@@ -67,8 +67,8 @@ static NUMBER_DATA_POINT: Message = Message {
         many("attributes", 7, Kind::Message(&KEY_VALUE)),
         one("startTimeUnixNano", 2, Kind::Fixed64),
         one("timeUnixNano", 3, Kind::Fixed64),
-        one("asDouble", 4, Kind::Double),
-        one("asInt", 6, Kind::Sfixed64),
+        either("asDouble", 4, Kind::Double),
+        either("asInt", 6, Kind::Sfixed64),
         many("exemplars", 5, Kind::Message(&EXEMPLAR)),
         one("flags", 8, Kind::Uint32),
     ],
@@ -131,8 +131,8 @@ static EXEMPLAR: Message = Message {
     fields: &[
         many("filteredAttributes", 7, Kind::Message(&KEY_VALUE)),
         one("timeUnixNano", 2, Kind::Fixed64),
-        one("asDouble", 3, Kind::Double),
-        one("asInt", 6, Kind::Sfixed64),
+        either("asDouble", 3, Kind::Double),
+        either("asInt", 6, Kind::Sfixed64),
         one("spanId", 4, Kind::SpanId),
         one("traceId", 5, Kind::TraceId),
     ],

@@ -24,6 +24,8 @@ pub(super) struct Field {
     pub(super) number: u32,
     pub(super) kind: Kind,
     pub(super) repeated: bool,
+    /// It belongs to the oneof of its message: the last member of it that is there is the only one. No message has two oneofs.
+    pub(super) one_of: bool,
 }
 
 /// What a field holds.
@@ -92,12 +94,17 @@ impl Kind {
 
 /// A field that is there once or not at all.
 const fn one(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, repeated: false }
+    Field { name, number, kind, repeated: false, one_of: false }
+}
+
+/// A field of the message's oneof.
+const fn either(name: &'static str, number: u32, kind: Kind) -> Field {
+    Field { name, number, kind, repeated: false, one_of: true }
 }
 
 /// A field that is there any number of times.
 const fn many(name: &'static str, number: u32, kind: Kind) -> Field {
-    Field { name, number, kind, repeated: true }
+    Field { name, number, kind, repeated: true, one_of: false }
 }
 
 /// The request message of a signal.

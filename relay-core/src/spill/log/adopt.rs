@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::disk::{Disk, DiskFile, Entry};
 use super::super::event::{Adoption, Event};
 use super::super::live::{Known, Live};
-use super::super::names::{LOCK, UNFINISHED, is_owner_name, is_segment_name, owner_unix_ms};
+use super::super::names::{LOCK, UNFINISHED, is_owner_name, is_segment_name, owner_unix_ms, segment_of_name};
 use super::super::reader::read_head;
 use super::super::segment::{HEADER_BYTES, SegmentError, SegmentHead};
 use super::super::settled::SettledTable;
@@ -47,7 +47,10 @@ impl<D: Disk> Log<D> {
             }
             if is_owner_name(&name) {
                 let dir = self.dir.join(&name);
-                if let Err(error) = self.adopt_dir(&dir, &mut adoption, &mut tables) {
+                let adopted = self.adopt_dir(&dir, &mut adoption, &mut tables);
+                // Not found: another process was faster.
+                if let Err(error) = adopted.or_else(unless(io::ErrorKind::NotFound)) {
+                    adoption.still_locked += 1;
                     self.failed("take over the directory of a dead process", &error);
                 }
             } else if let Some(owner) = name.strip_prefix(UNFINISHED) {
@@ -60,11 +63,10 @@ impl<D: Disk> Log<D> {
         // Any of them may speak of any segment.
         tables.into_iter().for_each(|table| self.merge(table));
         if self.find(|segment| segment.known == Known::Nothing).is_none() {
-            while let Some(id) =
-                self.find(|segment| segment.known == Known::Sums && segment.settled.is_empty())
-            {
-                self.counted(id, None);
-            }
+            let summed = |segment: &&Live| segment.known == Known::Sums && segment.settled.is_empty();
+            let summed: Vec<u64> =
+                self.segments.values().filter(summed).map(|segment| segment.head.id).collect();
+            summed.into_iter().for_each(|id| self.counted(id, None));
         }
         Ok(adoption)
     }
@@ -95,12 +97,11 @@ impl<D: Disk> Log<D> {
                 tables.extend(self.take_over(found));
                 Ok(())
             });
-            if self.config.fsync {
-                self.disk.sync_dir(&self.own_dir())?;
-                self.disk.sync_dir(dir)?;
-            }
+            self.sync_dir(&self.own_dir())?;
             renamed?;
         }
+        // Also what its process has removed last must not come back.
+        self.sync_dir(dir)?;
         if self.disk.list(dir)?.iter().all(|entry| entry.name == LOCK) {
             self.disk.remove(&lock)?;
             self.disk.remove_dir(dir)?;
@@ -112,17 +113,19 @@ impl<D: Disk> Log<D> {
     /// The segments in `dir` that this version reads.
     fn look_into(&mut self, dir: &Path) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
-        for Entry { name, .. } in self.disk.list(dir)?.into_iter().filter(|entry| entry.name != LOCK) {
+        for Entry { name, is_dir, .. } in self.disk.list(dir)?.into_iter().filter(|entry| entry.name != LOCK)
+        {
             let path = dir.join(&name);
-            if !is_segment_name(&name) {
+            if is_dir || !is_segment_name(&name) {
                 self.leave_alone(path, "it has not the name of a segment".to_owned());
                 continue;
             }
             let file = self.disk.open(&path)?;
-            let head = match read_head(&file, &name) {
-                Ok((head, _)) => head,
-                Err(SegmentError::Io(error)) => return Err(error),
-                Err(error) => {
+            let head = match (read_head(&file, &name), segment_of_name(&name)) {
+                (Ok((head, _)), _) => head,
+                // What cannot be read now may be readable later; its name says what the header says.
+                (Err(SegmentError::Io(_)), Some(head)) => head,
+                (Err(error), _) => {
                     self.leave_alone(path, error.to_string());
                     continue;
                 }
@@ -134,7 +137,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             let bytes = file.bytes()?;
-            let footer = find_footer(&file, &head, bytes)?;
+            let footer = find_footer(&file, &head, bytes).unwrap_or_default();
             found.push(Found { name, head, bytes, footer });
         }
         Ok(found)
@@ -176,4 +179,9 @@ impl<D: Disk> Log<D> {
             self.events.push(Event::LeftAlone { path, why });
         }
     }
+}
+
+/// That it failed in this way is fine.
+fn unless(kind: io::ErrorKind) -> impl Fn(io::Error) -> io::Result<()> {
+    move |error| if error.kind() == kind { Ok(()) } else { Err(error) }
 }

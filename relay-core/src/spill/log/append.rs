@@ -157,7 +157,8 @@ impl<D: Disk> Log<D> {
 
     /// The head of a segment whose number nobody has.
     fn new_head(&mut self, now: u64) -> SegmentHead {
-        self.newest_unix_ms = self.newest_unix_ms.max(now);
+        // A later one sorts behind it, also within the same millisecond and when the clock was set back.
+        self.newest_unix_ms = now.max(self.newest_unix_ms.saturating_add(1));
         loop {
             self.created = self.created.wrapping_add(1);
             // The owner's name is random; sums of inputs that differ in so few bits differ.
@@ -182,9 +183,8 @@ impl<D: Disk> Log<D> {
                 return Err(error);
             }
         }
-        if active.is_new {
+        if std::mem::take(&mut active.is_new) {
             self.disk.sync_dir(&dir)?;
-            active.is_new = false;
         }
         Ok(())
     }
@@ -218,6 +218,8 @@ impl<D: Disk> Log<D> {
             drop(active.file);
             if self.disk.remove(&path).is_ok() {
                 self.segments.remove(&active.id);
+                // Best effort: what would come back with a loss of power was never acknowledged.
+                self.sync_dir(&self.own_dir()).ok();
             }
         }
     }

@@ -2,6 +2,7 @@
 //! of any other; then what is not settled. Only heads are read for it. What is damaged is told of when it is read.
 
 use std::io;
+use std::ops::Range;
 
 use super::super::disk::Disk;
 use super::super::event::Event;
@@ -55,8 +56,9 @@ impl<D: Disk> Log<D> {
             Err(error) => {
                 let cursor = segment.could_not_be_read(scan.cursor, now);
                 segment.count_from(cursor);
+                let rests = segment.is_resting(now);
                 self.failed("count a segment", &error);
-                false
+                !rests
             }
         }
     }
@@ -115,7 +117,7 @@ impl<D: Disk> Log<D> {
             else {
                 continue;
             };
-            ranges.into_iter().for_each(|range| segment.settled.insert(range));
+            segment.learn(ranges);
             // What is known of it stands in several places until it is written once more.
             self.tables.newest = None;
         }
@@ -145,6 +147,15 @@ impl<D: Disk> Log<D> {
 }
 
 impl Live {
+    /// A table says that `ranges` are settled. Counting begins anew: some of them may have been counted as not settled.
+    fn learn(&mut self, ranges: Vec<Range<u32>>) {
+        ranges.into_iter().for_each(|range| self.settled.insert(range));
+        if self.known == Known::Sums {
+            self.left = Tally::default();
+            self.cursor = Cursor::START;
+        }
+    }
+
     fn count_one(&mut self, head: &Head) {
         match self.known {
             Known::Nothing => self.summary.add(head),

@@ -14,11 +14,14 @@ impl<D: Disk> Log<D> {
         self.segments.iter().find(|(_, segment)| !segment.is_gone && is(segment)).map(|(id, _)| *id)
     }
 
-    /// A segment of which nothing is needed any more. The active one is needed for as long as there is something to say of others.
+    /// A segment of which nothing is needed any more. One that was made for tables alone is needed for as long as there is something to
+    /// say of others.
     pub(super) fn done(&self) -> Option<u64> {
-        let needed =
-            self.active.as_ref().map(|active| active.id).filter(|id| self.has_facts_beside(Some(*id)));
-        self.find(|segment| segment.is_done() && Some(segment.head.id) != needed)
+        let active = self.active.as_ref().map(|active| active.id);
+        self.find(|segment| {
+            let is_for_tables = Some(segment.head.id) == active && segment.summary.records == 0;
+            segment.is_done() && !(is_for_tables && self.has_facts_beside(active))
+        })
     }
 
     /// Gives up what is on disk alone in segment `id`, all that there is in it.
@@ -43,10 +46,8 @@ impl<D: Disk> Log<D> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        if self.config.fsync {
-            // Before a newer table is without it: a file that came back with a loss of power would be sent again.
-            self.disk.sync_dir(&self.own_dir())?;
-        }
+        // Before a newer table is without it: a file that came back with a loss of power would be sent again.
+        self.sync_dir(&self.own_dir())?;
         self.segments.remove(&id);
         Ok(())
     }

@@ -15,29 +15,41 @@ impl<D: Disk> Log<D> {
         if self.lock.is_some() {
             return Ok(());
         }
-        let unfinished = self.dir.join(format!("{UNFINISHED}{}", self.owner));
-        self.disk.create_dir(&unfinished)?;
-        let made = self.lock_and_rename(&unfinished);
-        if made.is_err() {
-            // What stays behind is removed by whoever adopts.
-            self.disk.remove(&unfinished.join(LOCK)).ok();
-            self.disk.remove_dir(&unfinished).ok();
-        }
-        made
-    }
-
-    fn lock_and_rename(&mut self, unfinished: &Path) -> io::Result<()> {
-        let lock = self.disk.try_lock(&unfinished.join(LOCK), true)?;
-        let lock = lock.ok_or_else(|| io::Error::other("somebody else holds the lock of a new directory"))?;
-        self.disk.rename(unfinished, &self.own_dir())?;
-        if self.config.fsync {
-            self.disk.sync_dir(&self.dir)?;
-            if let Some(parent) = self.dir.parent() {
-                self.disk.sync_dir(parent)?;
+        let lock = match self.disk.try_lock(&self.own_dir().join(LOCK), false) {
+            // It was made before, and failed after that.
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Where it was not removed to the end there is an empty one, or none.
+                self.disk.remove_dir(&self.own_dir()).ok();
+                let unfinished = self.dir.join(format!("{UNFINISHED}{}", self.owner));
+                self.disk.create_dir(&unfinished)?;
+                self.lock_and_rename(&unfinished).inspect_err(|_| {
+                    // What stays behind all the same is removed by whoever adopts.
+                    self.disk.remove(&unfinished.join(LOCK)).ok();
+                    self.disk.remove_dir(&unfinished).ok();
+                })?
             }
+            Err(error) => return Err(error),
+        };
+        let lock = lock.ok_or_else(|| io::Error::other("another process has the directory of this one"))?;
+        self.sync_dir(&self.dir)?;
+        if let Some(parent) = self.dir.parent() {
+            self.sync_dir(parent)?;
         }
         self.lock = Some(lock);
         Ok(())
+    }
+
+    fn lock_and_rename(&self, unfinished: &Path) -> io::Result<Option<D::Lock>> {
+        let lock = self.disk.try_lock(&unfinished.join(LOCK), true)?;
+        if lock.is_some() {
+            self.disk.rename(unfinished, &self.own_dir())?;
+        }
+        Ok(lock)
+    }
+
+    pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.config.fsync { self.disk.sync_dir(dir) } else { Ok(()) }
     }
 
     /// Removes the directory of this process if there is nothing in it but its lock.
@@ -46,8 +58,13 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         let dir = self.own_dir();
-        if self.disk.list(&dir)?.iter().any(|entry| entry.name != LOCK) {
-            return Ok(());
+        match self.disk.list(&dir) {
+            Ok(entries) if entries.iter().any(|entry| entry.name != LOCK) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.lock = None;
+                return Ok(());
+            }
+            listed => drop(listed?),
         }
         // The lock is held until the directory is gone: who finds the file in between finds it locked, or not there.
         self.disk.remove(&dir.join(LOCK))?;

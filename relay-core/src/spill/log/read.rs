@@ -55,9 +55,10 @@ impl<D: Disk> Log<D> {
                 Ok(Reached::End) => self.read_to_end(id),
                 Ok(Reached::Enough) => return Ok(Some(taken.records)),
                 Err(error) => {
-                    self.could_not_read(id, &error, now);
-                    // What was read before is given first.
-                    return if taken.records.is_empty() { Err(error) } else { Ok(Some(taken.records)) };
+                    let rests = self.could_not_read(id, &error, now);
+                    // What was read before is given first; what was given up is stepped over by the next call.
+                    let is_told = rests && taken.records.is_empty();
+                    return if is_told { Err(error) } else { Ok(Some(taken.records)) };
                 }
             }
         }
@@ -128,7 +129,7 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.get_mut(&id) else { return Ok(()) };
         let record = match body {
             Ok(body) => head.prove_sum(&body).and_then(|()| head.record(id, &body)).ok(),
-            Err(_) if segment.is_given_up() => None,
+            Err(_) if segment.gives_up() => None,
             Err(error) => return Err(error),
         };
         segment.could_be_read();
@@ -160,9 +161,11 @@ impl<D: Disk> Log<D> {
         self.lost(DropReason::Corrupt, lost, bytes);
     }
 
-    fn could_not_read(&mut self, id: u64, error: &io::Error, now: u64) {
+    /// Whether the segment rests now.
+    fn could_not_read(&mut self, id: u64, error: &io::Error, now: u64) -> bool {
         self.reading = None;
-        let Some(segment) = self.segments.get_mut(&id) else { return };
+        self.failed("read a segment", error);
+        let Some(segment) = self.segments.get_mut(&id) else { return false };
         if error.kind() == io::ErrorKind::NotFound {
             let (lost, bytes) = (segment.vanish(), segment.end);
             self.lost(DropReason::Corrupt, lost, bytes);
@@ -170,7 +173,7 @@ impl<D: Disk> Log<D> {
         } else {
             segment.cursor = segment.could_not_be_read(segment.cursor, now);
         }
-        self.failed("read a segment", error);
+        self.segments.get(&id).is_some_and(|segment| segment.is_resting(now))
     }
 }
 

@@ -70,9 +70,10 @@ impl<D: Disk> Log<D> {
         self.config.age_max.is_some_and(|age| now.saturating_sub(unix_ms) > super::super::millis(age))
     }
 
-    /// Whether segment `id` is not being appended to.
+    /// Whether segment `id` is not being appended to, or was made for a table alone.
     fn is_idle(&self, id: u64, now: u64) -> bool {
-        let active = self.active.as_ref().filter(|active| active.id == id);
+        let has_data = self.segments.get(&id).is_some_and(|segment| segment.summary.records > 0);
+        let active = self.active.as_ref().filter(|active| active.id == id && has_data);
         active.is_none_or(|active| {
             now < active.appended_unix_ms || now - active.appended_unix_ms >= super::super::millis(SPILL_IDLE)
         })
