@@ -83,6 +83,9 @@ def main():
     parser.add_argument(
         "--agent", default="relayd", choices=("relayd", "otelcol"), help="what stands where relayd does among real clients"
     )
+    parser.add_argument(
+        "--earlier", action="append", default=[], help="figures.jsonl of another run, for the page of those that run in parts"
+    )
     arguments = parser.parse_args()
     programs = json.loads(arguments.programs)
     for name, path in programs.items():
@@ -91,7 +94,7 @@ def main():
     shutil.rmtree(arguments.out, ignore_errors=True)
     os.makedirs(arguments.out)
     process.clean_up_at_exit()
-    families = [Runs(family, arguments.full, arguments.agents) for family in (RELIABILITY, SPILL)]
+    families = [Runs(family, arguments.full, arguments.agents, arguments.earlier) for family in (RELIABILITY, SPILL)]
     scenarios = SCENARIOS | {name: scenario for runs in families for name, scenario in runs.scenarios().items()}
     words = (arguments.only or []) + arguments.full
     chosen = {name: scenario for name, scenario in scenarios.items() if not words or any(word in name for word in words)}

@@ -42,14 +42,25 @@ class Agent:
 
 
 class Runs:
-    """The figures of a run of e2e; `full` words choose scenarios that run in their long form. Of `chosen`, the name of a program, is
-    the agent of the short form, and of the long form those whose name has one of the words `only_agents`."""
+    """The figures of a run of e2e; `full` words choose scenarios that run in their long form, with the agents whose name has one of the
+    words `only_agents`, or with all. `earlier` are files of figures that the page takes as this run's own: the long form takes hours."""
 
-    def __init__(self, family: Family, full, only_agents=()):
-        self.family, self.full, self.found, self.ran_full = family, full, [], set()
+    def __init__(self, family: Family, full, only_agents=(), earlier=()):
+        self.family, self.full, self.found = family, full, []
         self.agents = {
             name: agent for name, agent in family.agents.items() if not only_agents or any(word in name for word in only_agents)
         }
+        # (scenario, agent) -> figures of its long form.
+        self.ran_full = {}
+        for path in earlier:
+            with open(path, encoding="utf-8") as lines:
+                self._take(map(json.loads, lines))
+
+    def _take(self, lines):
+        for line in lines:
+            family, full, name, agent = (line.pop(key) for key in ("family", "full", "name", "of"))
+            if family == self.family.prefix and full:
+                self.ran_full[(name, agent)] = Figures(**line)
 
     def scenarios(self):
         """Name -> function of a stage, as main.py wants them."""
@@ -61,7 +72,7 @@ class Runs:
         agents = self.agents if full else self._of_program(stage.agent)
         found = [self._one(name, scenario, stage, agent, full) for agent in agents]
         self.found += found
-        self.ran_full |= {name} if full and len(agents) == len(self.family.agents) else set()
+        self.ran_full |= {(name, agent): figures for agent, figures in zip(agents, found)} if full else {}
         first, *others = found
         for other in others:
             if first.acknowledged is not None or other.acknowledged is None:
@@ -97,7 +108,8 @@ class Runs:
         if figures.wrong:
             print(f"          wrong: {'; '.join(figures.wrong)}", flush=True)
         with open(os.path.join(os.path.dirname(stage.folder), "figures.jsonl"), "a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"name": name, "full": full, **dataclasses.asdict(figures)}) + "\n")
+            key = {"family": self.family.prefix, "full": full, "name": name, "of": agent_name}
+            lines.write(json.dumps({**key, **dataclasses.asdict(figures)}) + "\n")
         return figures
 
     def show(self):
@@ -105,10 +117,11 @@ class Runs:
         if not self.found:
             return
         print(f"\n{render(HEADINGS, [one.cells() for one in self.found])}\n", flush=True)
-        if self.ran_full == set(self.family.scenarios):
+        wanted = [(name, agent) for name in self.family.scenarios for agent in self.family.agents]
+        if all(key in self.ran_full for key in wanted):
             path = os.path.join(REPOSITORY, "docs", self.family.page)
             with open(path, "w", encoding="utf-8") as file:
-                file.write(page(self.family, self.found))
+                file.write(page(self.family, [self.ran_full[key] for key in wanted]))
             print(f"written: {path}", flush=True)
 
 

@@ -20,6 +20,9 @@ SLOW = "slow disk: {} writes a second, upstream away"
 DISK_MIB = 256
 SECONDS = (2, 6)  # short, full: each part
 LOAD = ("--clients", 40, "--rate", 200, "--retry-seconds", 120, "--timeout-seconds", 10)
+FRESH_LOAD = ("--clients", 10, "--rate", 50, "--retry-seconds", 8, "--timeout-seconds", 5)
+# An address that refused connections is tried again after up to 10 s.
+FRESH_SECONDS = 15
 # Longer than the agent's longest pause before it tries the disk again.
 HEALED_SECONDS = 60
 WRITES_PER_SECOND, QUICK_WRITES_PER_SECOND = 20, 100_000
@@ -86,7 +89,7 @@ def failed(stage, full, agent):
 
 
 def frozen(stage, full, agent):
-    """While it stands still, the upstream comes back: what is in memory and what is new reach it."""
+    """While it stands still, the upstream comes back: whoever sends then is served, whether or not those are who wait for the disk."""
     disk = Ext4(stage, "disk", DISK_MIB)
     try:
         world = World(stage, agent, f"{disk.path}/storage")
@@ -96,7 +99,8 @@ def frozen(stage, full, agent):
         time.sleep(SECONDS[full])
         before = _sent(world.ports)
         world.door.open()
-        time.sleep(2 * SECONDS[full])
+        fresh = Load(stage, world.ports, "--name", "fresh", "--seconds", FRESH_SECONDS, *FRESH_LOAD, name="fresh")
+        told_fresh = fresh.end(60)
         after = _sent(world.ports)
         passed = None if after is None or before is None else after - before
         world.door.shut()
@@ -104,10 +108,11 @@ def frozen(stage, full, agent):
         disk.thaw()
         time.sleep(SECONDS[full])
         world.door.open()
-        said = "does not answer for its metrics" if passed is None else f"{passed} spans delivered in {2 * SECONDS[full]} s"
-        figures = world.judge(FROZEN, f"while it stood still, with the upstream there: {said}")
-        if not passed:
-            figures.wrong.append("nothing was delivered while the disk stood still")
+        said = "it does not answer for its metrics" if passed is None else f"{passed} spans delivered in {FRESH_SECONDS} s"
+        served = f"{told_fresh['spans']} spans acknowledged to new senders, the slowest after {told_fresh['slowest_ms'] / 1e3:.1f} s"
+        figures = world.judge(FROZEN, f"while it stood still, with the upstream there: {said}, {served}", more=[fresh])
+        if not told_fresh["spans"]:
+            figures.wrong.append("new senders were not served while the disk stood still")
         return figures
     finally:
         disk.end()
@@ -143,13 +148,13 @@ class World:
         self.load.end(180, signal.SIGTERM)
         self.process.stop()
 
-    def judge(self, title, besides, told=None):
+    def judge(self, title, besides, told=None, more=()):
         """Waits until everything is delivered, and counts."""
         told = told or self.load.end(180, signal.SIGTERM)
         stuck = []
         end = finish(self.stage, self.ports, self.arguments, self.process, self.directory, stuck)
         self.door.end()
-        figures = of_tally(title, told, tally(self.stage, [self.load], [self.door]))
+        figures = of_tally(title, told, tally(self.stage, [self.load, *more], [self.door]))
         figures.besides = (
             f"{besides}; {told['answers_refusing']} answers refusing, {told['attempts_broken']} attempts broken off, "
             f"longest gap {told['longest_gap_ms'] / 1e3:.1f} s; {end}"
