@@ -1,6 +1,6 @@
 """Runs the e2e scenarios and prints the table.
 
-usage: main.py --programs JSON --out DIR [--only WORD] [--full WORD] [--agent relayd|otelcol]
+usage: main.py --programs JSON --out DIR [--only WORD] [--full WORD [--agents WORD]] [--agent relayd|otelcol]
 
 Must never end with 0 when a scenario has failed.
 """
@@ -15,8 +15,10 @@ import traceback
 
 import process
 from process import Failed
-from reliability.run import Runs
+from reliability.run import FAMILY as RELIABILITY
 from scenarios import bad_http, bad_input, clients, figures, guarded, outage, profiled, replayed, shown, shutdown, tls
+from side_by_side import Runs
+from spill.run import FAMILY as SPILL
 from stage import Stage
 from table import HEADINGS, Row, render
 
@@ -74,10 +76,15 @@ def main():
     parser.add_argument("--out", required=True, help="folder for logs and dumps; emptied first")
     parser.add_argument("--only", action="append", help="run the scenarios whose name has this word in it")
     parser.add_argument(
-        "--full", action="append", default=[], help="run those scenarios alone, in their long form: reliability, or one of its scenarios"
-    )
+        "--full", action="append", default=[],
+        help="run those scenarios alone, in their long form, with every agent: reliability, spill, or one of their scenarios",
+    )  # fmt: skip
+    parser.add_argument("--agents", action="append", default=[], help="of the long form: the agents whose name has this word in it")
     parser.add_argument(
         "--agent", default="relayd", choices=("relayd", "otelcol"), help="what stands where relayd does among real clients"
+    )
+    parser.add_argument(
+        "--earlier", action="append", default=[], help="figures.jsonl of another run, for the page of those that run in parts"
     )
     arguments = parser.parse_args()
     programs = json.loads(arguments.programs)
@@ -87,14 +94,15 @@ def main():
     shutil.rmtree(arguments.out, ignore_errors=True)
     os.makedirs(arguments.out)
     process.clean_up_at_exit()
-    runs = Runs(arguments.full)
-    scenarios = {**SCENARIOS, **runs.scenarios()}
+    families = [Runs(family, arguments.full, arguments.agents, arguments.earlier) for family in (RELIABILITY, SPILL)]
+    scenarios = SCENARIOS | {name: scenario for runs in families for name, scenario in runs.scenarios().items()}
     words = (arguments.only or []) + arguments.full
     chosen = {name: scenario for name, scenario in scenarios.items() if not words or any(word in name for word in words)}
     if not chosen:
         sys.exit(f"no scenario is called like that; there are {', '.join(scenarios)}")
     rows = [run(name, scenario, arguments.out, programs, arguments.agent) for name, scenario in chosen.items()]
-    runs.show()
+    for runs in families:
+        runs.show()
     print(f"\n{render(HEADINGS, [row.cells() for row in rows])}\n", flush=True)
     failed = [row for row in rows if row.failed]
     print(f"{len(rows) - len(failed)} of {len(rows)} scenarios passed", flush=True)

@@ -26,7 +26,7 @@ TABLES = plan.TABLES | {growth.TABLE.name: growth.TABLE}
 SECONDS, ROUNDS = 6, 3
 
 
-def _names(text, known, what):
+def names_of(text, known, what):
     names = list(dict.fromkeys(name for name in text.split(",") if name))
     unknown = [name for name in names if name not in known]
     if unknown or not names:
@@ -46,11 +46,11 @@ def _arguments():
         "--rounds", type=int, help=f"the tables have medians of so many (default {ROUNDS}; {alone}: {growth.ROUNDS})"
     )
     parser.add_argument(
-        "--peers", type=lambda text: _names(text, list(PEERS), "peer"), default=list(DEFAULT_PEERS),
+        "--peers", type=lambda text: names_of(text, list(PEERS), "peer"), default=list(DEFAULT_PEERS),
         help=f"some of {', '.join(PEERS)}; default: all but haproxy-tcp",
     )  # fmt: skip
     parser.add_argument(
-        "--table", type=lambda text: _names(text, [*TABLES, "all"], "table"), default=["all"],
+        "--table", type=lambda text: names_of(text, [*TABLES, "all"], "table"), default=["all"],
         help=f"some of {', '.join(TABLES)}, or all (default), which leaves {growth.TABLE.name} out",
     )  # fmt: skip
     parser.add_argument("--out", default=os.path.join(REPOSITORY, "target", "versus"), help="folder (default target/versus)")
@@ -98,7 +98,7 @@ def _check_testkit(stage, peers, tables):
         raise Failed("this testkit has no `load --recorded-source`, which the table 'recorded' needs; --table leaves it out")
 
 
-def _machine():
+def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as info:
         models = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
     with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="utf-8") as control:
@@ -114,7 +114,7 @@ def _header(arguments, tables):
     command = f"benches/versus/run --seconds {arguments.seconds:g} --rounds {arguments.rounds}{peers}{names}"
     date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     return {
-        "command": command, "called": shlex.join(sys.argv), "machine": _machine(), "date": date,
+        "command": command, "called": shlex.join(sys.argv), "machine": machine(), "date": date,
         "seconds": arguments.seconds, "rounds": arguments.rounds,
     }  # fmt: skip
 
