@@ -443,11 +443,6 @@ impl World {
                     }
                 }
                 Event::Poisoned { .. } => was_poisoned = true,
-                // What is settled of segments that were taken over may stand in one that was not.
-                Event::Failed { what, .. } if what.starts_with("take over") => {
-                    let gone = self.truths.iter_mut().filter(|truth| truth.fate == Fate::Gone);
-                    gone.for_each(|truth| truth.fate = Fate::Settled);
-                }
                 Event::Torn { .. }
                 | Event::Written { .. }
                 | Event::LeftAlone { .. }

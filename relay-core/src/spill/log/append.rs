@@ -105,9 +105,11 @@ impl<D: Disk> Log<D> {
         let Some(active) = &mut self.active else { return Err(no_active()) };
         let Some(segment) = self.segments.get_mut(&active.id) else { return Err(no_active()) };
         let mut heads: Vec<[u8; HEAD_BYTES]> = Vec::with_capacity(run.len());
+        let mut offset = segment.end;
         for (ready, sequence) in run.iter_mut().zip(active.next_sequence..) {
             ready.head.sequence = sequence;
-            heads.push(ready.head.encode(segment.head.nonce));
+            heads.push(ready.head.encode(segment.head.nonce, offset));
+            offset = offset.saturating_add(ready.head.bytes());
         }
         let mut pieces: Vec<&[u8]> = Vec::new();
         for (ready, head) in run.iter().zip(&heads) {

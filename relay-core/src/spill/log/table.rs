@@ -53,7 +53,7 @@ impl<D: Disk> Log<D> {
         let Some(active) = &mut self.active else { return Ok(()) };
         let Some(segment) = self.segments.get_mut(&active.id) else { return Ok(()) };
         let head = Head::of_table(kind, payload, (active.next_sequence, now)).ok_or_else(too_large)?;
-        let bytes = head.encode(segment.head.nonce);
+        let bytes = head.encode(segment.head.nonce, segment.end);
         let id = active.id;
         let written = write_all(&active.file, segment.end, &[&bytes, payload]);
         if let Err(error) = written.and_then(|()| self.sync_active()) {
