@@ -7,7 +7,7 @@
 mod spool_dir;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relay_core::batch::DropReason;
 use relay_core::config::{Acknowledge, SpillConfig, UpstreamConfig};
@@ -17,6 +17,7 @@ use spool_dir::{SpoolDir, assert_once, kept, wait_until};
 use support::poison::{allergic, poisoned};
 use support::{SOON, assert_ok, builder, drain, encoded, endpoint, retry, send_all, settled, upstream};
 use testkit::collector::{Collector, Reply, Script};
+use tokio::time::Instant;
 
 /// To `collector`, with `dir` behind it.
 fn with_disk(collector: &Collector, dir: &SpoolDir) -> UpstreamConfig {

@@ -66,6 +66,19 @@ fn names_are_safe_when_their_directory_is_synced() {
 }
 
 #[test]
+fn what_is_safe_in_a_directory_is_lost_with_its_name() {
+    let disk = with_dir();
+    disk.create_dir(Path::new("/d/new")).unwrap();
+    let file = disk.create(Path::new("/d/new/f")).unwrap();
+    write(&file, 0, b"safe").unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(Path::new("/d/new")).unwrap();
+    assert_eq!(outcomes(&disk).len(), 2);
+    disk.sync_dir(Path::new("/d")).unwrap();
+    assert_eq!(outcomes(&disk), [vec![("/d/new/f".into(), b"safe".to_vec())]].into());
+}
+
+#[test]
 fn a_rename_is_whole_or_undone_until_both_directories_are_synced() {
     let disk = with_dir();
     disk.create_dir(Path::new("/d/from")).unwrap();

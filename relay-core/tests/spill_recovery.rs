@@ -88,9 +88,9 @@ fn assert_counted(
             // Where anything of a segment is settled, heads are counted; a head that cannot be read is found by nobody.
             if matches!(state, State::Whole | State::NoBody) {
                 recovered.records += 1;
-                recovered.items += place.items;
+                recovered.items += u128::from(place.items);
                 if state != State::Whole {
-                    lost.items += place.items;
+                    lost.items += u128::from(place.items);
                 }
             }
             if matches!(state, State::NoHead | State::NoBody) && !is_last {

@@ -139,6 +139,11 @@ impl Segment {
         self.record(&Head::of(Kind::Settled, unix_ms), &[], &table_bytes(table))
     }
 
+    /// Appends a record with a table, or a footer, of these bytes, whatever they say.
+    pub fn table(&mut self, kind: Kind, unix_ms: u64, payload: &[u8]) -> &mut Self {
+        self.record(&Head::of(kind, unix_ms), &[], payload)
+    }
+
     /// A footer that tells the truth about the records before it.
     pub fn footer(&mut self, unix_ms: u64, table: &Table) -> &mut Self {
         let opened = self.data.iter().filter(|plain| plain.encoding == 0).map(Plain::items).sum::<u64>();
@@ -157,6 +162,17 @@ impl Segment {
         self.record(&Head::of(Kind::Footer, unix_ms), &[], &payload)
     }
 
+    /// Writes the checksum of the head at byte `at` again, after somebody has changed what it says.
+    pub fn seal_again(&mut self, at: usize) {
+        let sum = self.head_sum(at, &self.bytes[at + 8..at + HEAD_BYTES]);
+        self.bytes[at + 4..at + 8].copy_from_slice(&sum.to_le_bytes());
+    }
+
+    fn head_sum(&self, at: usize, sealed: &[u8]) -> u32 {
+        let place = [&self.nonce.to_le_bytes()[..], &(at as u64).to_le_bytes()].concat();
+        crc32c(crc32c(0, &place), sealed)
+    }
+
     fn record(&mut self, head: &Head, parts: &[u8], payload: &[u8]) -> &mut Self {
         let sequence = u32::try_from(self.places.len()).unwrap();
         let from = self.bytes.len();
@@ -170,7 +186,7 @@ impl Segment {
         sealed.extend(head.parts.to_le_bytes());
         sealed.extend(0_u32.to_le_bytes());
         self.bytes.extend(MARKER.to_le_bytes());
-        self.bytes.extend(crc32c(crc32c(0, &self.nonce.to_le_bytes()), &sealed).to_le_bytes());
+        self.bytes.extend(self.head_sum(from, &sealed).to_le_bytes());
         self.bytes.extend(sealed);
         let middle = self.bytes.len();
         self.bytes.extend(parts);

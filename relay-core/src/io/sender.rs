@@ -275,24 +275,6 @@ impl Sender {
         }
     }
 
-    fn set_apart(&self, family: Family) {
-        if !family.pending.is_empty() {
-            self.intake.apart.put(family);
-            self.intake.upstream.lanes.wake(self.intake.core);
-        }
-    }
-
-    /// The next piece of `family`, without what suspects have sent.
-    fn next_piece(&self, family: &mut Family) -> Option<Batch> {
-        loop {
-            let batch = family.pending.pop()?;
-            let rest = self.without_suspects(batch, family);
-            if rest.is_some() {
-                return rest;
-            }
-        }
-    }
-
     async fn keep_or_give_up(&self, batch: Batch, reason: DropReason, ended: Ended) {
         if let Some(batch) = self.keep(batch).await {
             self.give_up(batch, reason, ended);

@@ -95,7 +95,8 @@ pub const SPILL_EVENTS_MAX: usize = 256;
 /// Time for which a segment rests that could not be read; others are read meanwhile.
 pub const SPILL_READ_RETRY: Duration = Duration::from_secs(1);
 
-/// Failures at one place of a segment after which what stands there counts as corrupt: the disk has had its time to recover.
+/// Failures at one place of a segment after which what stands there counts as corrupt, and at one directory after which what can be opened is
+/// taken over without the rest: the disk has had its time to recover.
 pub const SPILL_READ_FAILURES_MAX: u32 = 5;
 
 /// What is stepped over then where not even a head can be read, in bytes: a page.

@@ -24,6 +24,7 @@ use super::disk::Disk;
 use super::event::{Event, Events, LogConfig, LogCounts};
 use super::live::{Known, Live, Tally};
 use super::record::RecordId;
+use super::settled::Ranges;
 use crate::batch::DropReason;
 
 /// The log of one upstream.
@@ -35,6 +36,8 @@ pub struct Log<D: Disk> {
     config: LogConfig,
     // Held while there is a directory of this process.
     lock: Option<D::Lock>,
+    // Its name survives a loss of power.
+    is_dir_synced: bool,
     // By number, which is by age.
     segments: BTreeMap<u64, Live>,
     active: Option<Active<D::File>>,
@@ -43,6 +46,10 @@ pub struct Log<D: Disk> {
     tables: Tables,
     free: FreeCheck,
     events: Events,
+    // Directories of dead processes that could not be taken over as a whole: nobody else is to have the rest.
+    unadopted: BTreeMap<PathBuf, Unadopted<D::Lock>>,
+    // What is settled in segments that are not here yet, for that reason.
+    elsewhere: BTreeMap<u64, Ranges>,
     // Files that were told of as left alone.
     left_alone: BTreeSet<PathBuf>,
     created: u32,
@@ -62,6 +69,13 @@ struct Active<F> {
     is_new: bool,
     // When data was appended, or it was made.
     appended_unix_ms: u64,
+}
+
+/// A directory that is being taken over.
+#[derive(Debug)]
+struct Unadopted<L> {
+    lock: Option<L>,
+    failures: u32,
 }
 
 /// Where what is settled is written down.
@@ -91,12 +105,15 @@ impl<D: Disk> Log<D> {
             owner,
             config,
             lock: None,
+            is_dir_synced: false,
             segments: BTreeMap::new(),
             active: None,
             reading: None,
             tables: Tables::default(),
             free: FreeCheck::default(),
             events: Events::default(),
+            unadopted: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             left_alone: BTreeSet::new(),
             created: 0,
             failures: 0,

@@ -151,7 +151,7 @@ impl Head {
         HEAD_BYTES as u64 + self.body_bytes()
     }
 
-    pub(super) fn encode(&self, nonce: u32) -> [u8; HEAD_BYTES] {
+    pub(super) fn encode(&self, nonce: u32, offset: u64) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         let mut out = bytes.as_mut_slice();
         out.put_slice(&MARKER);
@@ -168,15 +168,15 @@ impl Head {
         out.put_u64_le(self.items);
         out.put_u32_le(self.parts);
         out.put_u32_le(0);
-        let crc = head_crc(bytes.get(8..).unwrap_or_default(), nonce);
+        let crc = head_crc(bytes.get(8..).unwrap_or_default(), nonce, offset);
         if let Some(place) = bytes.get_mut(4..8) {
             place.copy_from_slice(&crc.to_le_bytes());
         }
         bytes
     }
 
-    /// The head that `bytes` begin with, if it is one of the segment with `nonce`.
-    pub(super) fn decode(bytes: &[u8], nonce: u32) -> Option<Self> {
+    /// The head that `bytes`, which stand at `offset`, begin with, if it is one of the segment with `nonce`.
+    pub(super) fn decode(bytes: &[u8], nonce: u32, offset: u64) -> Option<Self> {
         let mut fields = bytes.get(..HEAD_BYTES)?.strip_prefix(&MARKER)?;
         // What is cheap to see comes before the checksum.
         let crc = fields.get_u32_le();
@@ -198,7 +198,8 @@ impl Head {
         let (parts, reserved) = (fields.get_u32_le(), fields.get_u32_le());
         let fits = parts_bytes as usize <= SPILL_PARTS_BYTES_MAX
             && payload_bytes as usize <= SPILL_PAYLOAD_BYTES_MAX;
-        if !fits || flags != 0 || reserved != 0 || sequence == u32::MAX || head_crc(summed, nonce) != crc {
+        let is_sound = head_crc(summed, nonce, offset) == crc;
+        if !is_sound || !fits || flags != 0 || reserved != 0 || sequence == u32::MAX {
             return None;
         }
         Some(Self {
@@ -243,10 +244,11 @@ impl Head {
     }
 }
 
-/// The checksum of a head: of the segment's nonce and what follows the checksum. A block of another segment, or of the same place in
-/// an older file, is no record here.
-fn head_crc(summed: &[u8], nonce: u32) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&nonce.to_le_bytes()), summed)
+/// The checksum of a head: of the segment's nonce, of where in the file the record stands, and of what follows the checksum. A block of
+/// another segment, of an older file in the same place, or of another place in this file, is no record here.
+fn head_crc(summed: &[u8], nonce: u32, offset: u64) -> u32 {
+    let place = crc32c::crc32c_append(crc32c::crc32c(&nonce.to_le_bytes()), &offset.to_le_bytes());
+    crc32c::crc32c_append(place, summed)
 }
 
 /// Bytes and items of all parts.

@@ -138,8 +138,8 @@ impl Scan {
             let at = self.cursor.at + distance;
             self.cursor.at = at;
             let head = self.head_at(file, at)?.filter(|head| {
-                // No segment has more records than it has room for heads.
-                let room = (self.end - from) / HEAD_BYTES as u64;
+                // Each record that is missing has taken a head at the least.
+                let room = (at - from) / HEAD_BYTES as u64;
                 let skipped = head.sequence.checked_sub(self.cursor.sequence);
                 skipped.is_some_and(|skipped| u64::from(skipped) <= room) && head.bytes() <= self.end - at
             });
@@ -165,7 +165,7 @@ impl Scan {
 
     fn head_at(&mut self, file: &impl DiskFile, at: u64) -> io::Result<Option<Head>> {
         let bytes = self.bytes_at(file, at, HEAD_BYTES)?;
-        Ok(Head::decode(&bytes, self.nonce))
+        Ok(Head::decode(&bytes, self.nonce, at))
     }
 
     /// `len` bytes from `at` on, out of what was read, or of what is read for them; fewer at the end.
@@ -193,14 +193,16 @@ mod tests {
 
     const NONCE: u32 = 0x1234_5678;
 
-    /// A record that holds `payload`.
-    fn record(sequence: u32, payload: &[u8]) -> Vec<u8> {
-        let head = Head::of_table(Kind::Settled, payload, (sequence, 0)).unwrap();
-        [&head.encode(NONCE)[..], payload].concat()
-    }
-
-    fn segment(records: &[Vec<u8>]) -> Vec<u8> {
-        [vec![0; HEADER_BYTES], records.concat()].concat()
+    /// A segment of records with these sequences and payloads.
+    fn segment(records: &[(u32, Vec<u8>)]) -> Vec<u8> {
+        let mut file = vec![0; HEADER_BYTES];
+        for (sequence, payload) in records {
+            let head = Head::of_table(Kind::Settled, payload, (*sequence, 0)).unwrap();
+            let offset = file.len() as u64;
+            file.extend(head.encode(NONCE, offset));
+            file.extend(payload);
+        }
+        file
     }
 
     /// All steps in words, reading `budget` bytes at a time.
@@ -227,7 +229,7 @@ mod tests {
 
     #[test]
     fn damage_is_stepped_over_to_the_next_head_that_is_to_come() {
-        let records: Vec<Vec<u8>> = (0..4).map(|sequence| record(sequence, &[0x11; 44])).collect();
+        let records: Vec<(u32, Vec<u8>)> = (0..4).map(|sequence| (sequence, vec![0x11; 44])).collect();
         let all = ["0 at 40", "1 at 140", "2 at 240", "3 at 340"];
         assert_eq!(walk(&segment(&records), u64::MAX), all);
         // One byte of the head of the second.
@@ -236,18 +238,23 @@ mod tests {
         let damaged = ["0 at 40", "100 damaged at 140, 1..2", "2 at 240", "3 at 340"];
         assert_eq!(walk(&file, u64::MAX), damaged);
         assert_eq!(walk(&file, 1), damaged, "in pieces");
-        // A block of the past stands where another should.
-        let mut file = segment(&records);
-        file.copy_within(40..140, 240);
-        assert_eq!(walk(&file, u64::MAX), ["0 at 40", "1 at 140", "100 damaged at 240, 2..3", "3 at 340"]);
-        // One is missing altogether.
+        // A block of the past stands where another should, or one that is to come.
+        for from in [40, 340] {
+            let mut file = segment(&records);
+            file.copy_within(from..from + 100, 240);
+            assert_eq!(
+                walk(&file, u64::MAX),
+                ["0 at 40", "1 at 140", "100 damaged at 240, 2..3", "3 at 340"]
+            );
+        }
+        // One that is missing has left no place: nobody has written that.
         let file = segment(&[records[0].clone(), records[2].clone()]);
-        assert_eq!(walk(&file, u64::MAX), ["0 at 40", "0 damaged at 140, 1..2", "2 at 140"]);
+        assert_eq!(walk(&file, u64::MAX), ["0 at 40", "100 torn at 140"]);
     }
 
     #[test]
     fn the_end_is_cut_wherever_it_is() {
-        let records: Vec<Vec<u8>> = (0..2).map(|sequence| record(sequence, &[0x11; 44])).collect();
+        let records: Vec<(u32, Vec<u8>)> = (0..2).map(|sequence| (sequence, vec![0x11; 44])).collect();
         let file = segment(&records);
         for cut in 41..file.len() {
             let steps = walk(&file[..cut].to_vec(), u64::MAX);
@@ -265,9 +272,9 @@ mod tests {
     #[test]
     fn markers_in_payloads_are_no_heads_and_cost_little() {
         // A sender knows the format, and not the nonce.
-        let forged = Head::of_table(Kind::Settled, &[], (1, 0)).unwrap().encode(NONCE ^ 1);
+        let forged = Head::of_table(Kind::Settled, &[], (1, 0)).unwrap().encode(NONCE ^ 1, 40);
         let payload = forged.repeat(1 << 14);
-        let mut file = segment(&[record(0, &payload), record(1, b"x")]);
+        let mut file = segment(&[(0, payload.clone()), (1, b"x".to_vec())]);
         file[50] ^= 1;
         let bytes = payload.len() + HEAD_BYTES;
         let expected = [format!("{bytes} damaged at 40, 0..1"), format!("1 at {}", 40 + bytes)];
@@ -278,7 +285,7 @@ mod tests {
     #[test]
     fn heads_and_bodies_across_what_is_read_at_once_are_whole() {
         let payload = vec![0x22; SPILL_READ_BYTES - 100];
-        let records: Vec<Vec<u8>> = (0..5).map(|sequence| record(sequence, &payload)).collect();
+        let records: Vec<(u32, Vec<u8>)> = (0..5).map(|sequence| (sequence, payload.clone())).collect();
         let file = segment(&records);
         let mut scan = Scan::new((NONCE, file.len() as u64), Cursor::START, u64::MAX);
         for _ in 0..5 {

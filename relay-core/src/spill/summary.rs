@@ -97,7 +97,7 @@ pub(super) fn find_footer(
     let at = bytes - length;
     // The head first: a length that damage has made must not reserve memory.
     let head = read_up_to(file, at, HEAD_BYTES)?;
-    let Some(head) = Head::decode(&head, segment.nonce) else { return Ok(None) };
+    let Some(head) = Head::decode(&head, segment.nonce, at) else { return Ok(None) };
     if head.kind != Kind::Footer || head.bytes() != length {
         return Ok(None);
     }
@@ -132,7 +132,7 @@ mod tests {
         let head = Head::of_table(Kind::Footer, &payload, (0, 1_700_000_001_000)).unwrap();
         let before = [&segment.encode()[..], &[0x5a; 100]].concat();
         let at = before.len();
-        (segment, [&before[..], &head.encode(segment.nonce), &payload].concat(), at)
+        (segment, [&before[..], &head.encode(segment.nonce, at as u64), &payload].concat(), at)
     }
 
     #[test]

@@ -57,13 +57,21 @@ struct NameChange {
 }
 
 impl NameChange {
-    fn builds_on(&self, earlier: &Self) -> bool {
-        let slots = |change: &Self| [change.unlinked.clone(), change.linked.clone()].into_iter().flatten();
+    fn slots(&self) -> impl Iterator<Item = &(Inode, String)> {
+        [&self.unlinked, &self.linked].into_iter().flatten()
+    }
+
+    /// Whether this cannot be durable without `earlier`.
+    fn implies(&self, earlier: &Self) -> bool {
         self.inode == earlier.inode
-            || slots(self).any(|slot| slots(earlier).any(|other| slot == other))
-            // A directory is there before what is in it, and goes after it.
-            || slots(self).any(|(dir, _)| dir == earlier.inode)
-            || slots(earlier).any(|(dir, _)| dir == self.inode)
+            || self.slots().any(|slot| earlier.slots().any(|other| slot == other))
+            // A directory goes after what was in it.
+            || earlier.slots().any(|(dir, _)| *dir == self.inode)
+    }
+
+    /// Whether this is lost when `earlier` is. What is durable in a directory is lost with the name of that directory.
+    fn builds_on(&self, earlier: &Self) -> bool {
+        self.implies(earlier) || self.slots().any(|(dir, _)| *dir == earlier.inode)
     }
 }
 
@@ -157,11 +165,11 @@ impl FileTree {
         for change in &mut self.pending {
             change.unsynced.remove(&inode);
         }
-        // What a durable change builds on is durable too.
+        // What a durable change implies is durable too.
         let mut durable: Vec<bool> = self.pending.iter().map(|change| change.unsynced.is_empty()).collect();
         for later in (0..self.pending.len()).rev() {
             for earlier in 0..later {
-                durable[earlier] |= durable[later] && self.pending[later].builds_on(&self.pending[earlier]);
+                durable[earlier] |= durable[later] && self.pending[later].implies(&self.pending[earlier]);
             }
         }
         let changes = std::mem::take(&mut self.pending);

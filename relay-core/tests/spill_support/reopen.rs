@@ -13,7 +13,8 @@ const ROUNDS_MAX: usize = 10_000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) records: u64,
-    pub(crate) items: u64,
+    // Many of the largest number fit in.
+    pub(crate) items: u128,
 }
 
 /// What a process found, and the process.
@@ -67,11 +68,11 @@ impl Reopened {
             match event {
                 Event::Recovered { records, items, unopened } => {
                     self.recovered.records += records;
-                    self.recovered.items += items + unopened;
+                    self.recovered.items += u128::from(items) + u128::from(unopened);
                 }
                 Event::Lost { records, items, unopened, bytes, .. } => {
                     self.lost.records += records;
-                    self.lost.items += items + unopened;
+                    self.lost.items += u128::from(items) + u128::from(unopened);
                     self.lost_bytes += bytes;
                 }
                 Event::Torn { bytes, .. } => self.torn_bytes += bytes,
@@ -82,10 +83,11 @@ impl Reopened {
     }
 
     fn add_up(&mut self) {
-        let items: u64 = self.records.iter().map(|record| record.items).sum();
+        let items = self.records.iter().map(|record| u128::from(record.items)).sum();
         let read = Sums { records: self.records.len() as u64, items };
         let counts = self.log.counts();
-        let counted = Sums { records: counts.records, items: counts.items + counts.unopened };
+        let counted =
+            Sums { records: counts.records, items: u128::from(counts.items) + u128::from(counts.unopened) };
         if counted != read || counts.uncounted_segments != 0 {
             self.problems.push(format!("{read:?} was read, and the log holds {counts:?}"));
         }

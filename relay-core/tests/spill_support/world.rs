@@ -198,10 +198,9 @@ impl World {
     }
 
     pub(crate) fn adopt(&mut self, who: usize) {
-        let (now, process) = (self.now, &mut self.processes[who]);
-        let adoption = process.log.adopt(now);
-        let line = format!("{} adopts: {adoption:?}", process.name);
-        self.tell(line);
+        let now = self.now;
+        let adoption = self.processes[who].log.adopt(now);
+        self.tell(format!("{} adopts: {adoption:?}", self.processes[who].name));
         self.hear(who);
     }
 

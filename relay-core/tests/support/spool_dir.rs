@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use relay_core::stats::Stats;
 use testkit::collector::Collector;
+use tokio::time::Instant;
 
 /// Empty at first, removed at the end.
 #[derive(Debug)]

@@ -6,6 +6,24 @@ use crate::batch::{Batch, DropReason, Origin};
 use crate::io::apart::Family;
 
 impl Sender {
+    /// The next piece of `family`, without what suspects have sent.
+    pub(super) fn next_piece(&self, family: &mut Family) -> Option<Batch> {
+        loop {
+            let batch = family.pending.pop()?;
+            let rest = self.without_suspects(batch, family);
+            if rest.is_some() {
+                return rest;
+            }
+        }
+    }
+
+    pub(super) fn set_apart(&self, family: Family) {
+        if !family.pending.is_empty() {
+            self.intake.apart.put(family);
+            self.intake.upstream.lanes.wake(self.intake.core);
+        }
+    }
+
     /// The two halves of `batch`; none if it cannot be cut, and is dropped for `reason`.
     pub(super) fn halves(&self, batch: Batch, reason: DropReason) -> Vec<Batch> {
         let mut halves = batch.halve();

@@ -167,10 +167,9 @@ impl UpstreamShared {
         let Some(config) = &self.config.spill else { return Ok(()) };
         let of_spool = Arc::downgrade(self);
         let wake = move || {
-            let upstream = of_spool.upgrade();
-            upstream
-                .iter()
-                .for_each(|upstream| (0..upstream.ledgers.len()).for_each(|core| upstream.lanes.wake(core)));
+            let Some(upstream) = of_spool.upgrade() else { return };
+            (0..upstream.ledgers.len()).for_each(|core| upstream.lanes.wake(core));
+            upstream.room_came();
         };
         // The group is the exporter: its name stays when a further pipeline gives its upstreams other ones.
         let about = (self.config.budget_group.as_str(), self.config.signal);

@@ -23,15 +23,18 @@ impl<D: Disk> Worker<D> {
         // Nobody is left to whom it could be given.
         let Some(commands) = self.commands.upgrade() else { return false };
         // Without room it stays wanted: what makes room for it, a replay that is done, comes with a command.
-        let Some(charge) = self.room() else { return false };
-        match self.log.read(charge.units(), unix_ms) {
+        let Some(mut chunk) = self.room() else { return false };
+        match self.log.read(chunk.units(), unix_ms) {
             // What a crash has left is counted first, and what could not be read rests (the log says so): it stays wanted.
             Ok(None) if self.log.has_unread() => self.read_at = Some(now + SPILL_READ_AGAIN),
             Err(_) => self.read_at = Some(now + SPILL_READ_AGAIN),
             Ok(None) => self.answer_read(),
             Ok(Some(records)) if records.is_empty() => return true,
-            Ok(Some(records)) => self.give(records, charge, &commands),
+            Ok(Some(records)) => self.give(records, &mut chunk, &commands),
         }
+        // What was not needed of the room is free again: somebody may have found none meanwhile, and wait for it.
+        drop(chunk);
+        (self.shared.wake)();
         false
     }
 
@@ -47,7 +50,7 @@ impl<D: Disk> Worker<D> {
         })
     }
 
-    fn give(&mut self, records: Vec<Record>, mut chunk: Charge, commands: &Commands) {
+    fn give(&mut self, records: Vec<Record>, chunk: &mut Charge, commands: &Commands) {
         // The books know what came back before anybody can take it.
         self.books.take(self.log.take_events());
         self.books.replayed(&records);
@@ -70,8 +73,5 @@ impl<D: Disk> Worker<D> {
     fn answer_read(&mut self) {
         self.is_wanted = false;
         self.shared.is_asked.store(false, Ordering::Relaxed);
-        if self.shared.has_ready.load(Ordering::Relaxed) {
-            (self.shared.wake)();
-        }
     }
 }

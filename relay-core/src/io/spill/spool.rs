@@ -48,7 +48,7 @@ pub(super) struct Shared {
     pub(super) chunk_bytes: usize,
     /// The books of items, and of unopened requests.
     pub(super) ledgers: [Arc<Ledger>; 2],
-    /// Something can be read back, or stored again.
+    /// Something can be read back, or stored again, or there is room in memory again.
     pub(super) wake: Box<dyn Fn() + Send + Sync>,
     ready: Mutex<Ready>,
     // Copies of what the thread knows, so that cores need no lock to see that there is nothing to do. Relaxed: each stands alone, and
@@ -79,7 +79,7 @@ struct Ready {
 
 impl Spool {
     /// Starts its thread, which first takes over what processes before have left. `ledgers`: of items, of unopened requests. `wake` is
-    /// called when something can be replayed, or stored again.
+    /// called when something can be replayed, or stored again, or when memory that was kept for reading is free again.
     ///
     /// # Errors
     /// A directory in which nothing can ever be stored; a thread that cannot be started.

@@ -32,6 +32,7 @@ impl Group {
     }
 
     fn refuse(self, why: NotStored) {
+        drop(self.records);
         self.replies.into_iter().for_each(|reply| reply.not_stored(why));
     }
 }
@@ -71,6 +72,8 @@ impl<D: Disk> Worker<D> {
                     self.held += ids.len();
                     self.has_changed = true;
                     self.books.stored(&group.records);
+                    // Before anybody is told: who lets go of its batch then says that there is room, and there must be.
+                    drop(group.records);
                     group.replies.into_iter().zip(ids).for_each(|(reply, id)| reply.stored(id));
                 }
                 Err(AppendError::Full | AppendError::TooLarge) if group.records.len() > 1 => {

@@ -1,19 +1,20 @@
 //! Takes over what dead processes have left: their segments are renamed into the directory of this process. Only headers and footers
 //! are read; what has none is counted later.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::disk::{Disk, DiskFile, Entry};
 use super::super::event::{Adoption, Event};
 use super::super::live::{Known, Live};
-use super::super::names::{LOCK, UNFINISHED, is_owner_name, is_segment_name, owner_unix_ms, segment_of_name};
+use super::super::names::{LOCK, UNFINISHED, is_owner_name, is_segment_name, owner_unix_ms};
 use super::super::reader::read_head;
 use super::super::segment::{HEADER_BYTES, SegmentError, SegmentHead};
 use super::super::settled::SettledTable;
 use super::super::summary::{Summary, find_footer};
-use super::Log;
-use crate::limits::SPILL_UNFINISHED_AGE;
+use super::{Log, Unadopted};
+use crate::limits::{SPILL_READ_FAILURES_MAX, SPILL_UNFINISHED_AGE};
 
 /// A segment of a dead process that is to be taken over.
 struct Found {
@@ -40,6 +41,7 @@ impl<D: Disk> Log<D> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(adoption),
             entries => entries?,
         };
+        self.unadopted.retain(|dir, _| entries.iter().any(|entry| dir.ends_with(&entry.name)));
         let mut tables = Vec::new();
         for Entry { name, .. } in entries.into_iter().filter(|entry| entry.is_dir) {
             if name == self.owner {
@@ -47,18 +49,16 @@ impl<D: Disk> Log<D> {
             }
             if is_owner_name(&name) {
                 let dir = self.dir.join(&name);
-                let adopted = self.adopt_dir(&dir, &mut adoption, &mut tables);
-                // Not found: another process was faster.
-                if let Err(error) = adopted.or_else(unless(io::ErrorKind::NotFound)) {
-                    adoption.still_locked += 1;
-                    self.failed("take over the directory of a dead process", &error);
-                }
+                self.adopt_or_keep(dir, &mut adoption, &mut tables);
             } else if let Some(owner) = name.strip_prefix(UNFINISHED) {
                 let age = owner_unix_ms(owner).map(|made| now.saturating_sub(made));
                 if age.is_some_and(|age| age >= super::super::millis(SPILL_UNFINISHED_AGE)) {
                     self.remove_unfinished(&self.dir.join(&name)).ok();
                 }
             }
+        }
+        if self.unadopted.is_empty() {
+            self.elsewhere.clear();
         }
         // Any of them may speak of any segment.
         tables.into_iter().for_each(|table| self.merge(table));
@@ -71,26 +71,51 @@ impl<D: Disk> Log<D> {
         Ok(adoption)
     }
 
+    /// Takes over `dir`. If that fails, its lock is kept until it succeeds: what one segment says of others must not be parted from them.
+    fn adopt_or_keep(&mut self, dir: PathBuf, adoption: &mut Adoption, tables: &mut Vec<SettledTable>) {
+        let mut dead = self.unadopted.remove(&dir).unwrap_or(Unadopted { lock: None, failures: 0 });
+        match self.adopt_dir(&dir, &mut dead, adoption, tables) {
+            Ok(()) => {}
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                adoption.still_locked += 1;
+                self.failed("take over the directory of a dead process", &error);
+                dead.failures += 1;
+                self.unadopted.insert(dir, dead);
+            }
+        }
+    }
+
     fn adopt_dir(
         &mut self,
         dir: &Path,
+        dead: &mut Unadopted<D::Lock>,
         adoption: &mut Adoption,
         tables: &mut Vec<SettledTable>,
     ) -> io::Result<()> {
         let lock = dir.join(LOCK);
-        let held = match self.disk.try_lock(&lock, false) {
-            // Whoever has adopted it before may have ended between removing the lock and the directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.try_lock(&lock, true)?,
-            held => held?,
-        };
-        let Some(held) = held else {
+        if dead.lock.is_none() {
+            dead.lock = match self.disk.try_lock(&lock, false) {
+                // Whoever has adopted it before may have ended between removing the lock and the directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.try_lock(&lock, true)?,
+                held => held?,
+            };
+        }
+        if dead.lock.is_none() {
             adoption.still_locked += 1;
             return Ok(());
+        }
+        let (found, unread) = self.look_into(dir)?;
+        // What cannot be opened holds up the others for some time only.
+        let unread = match unread {
+            Some(error) if dead.failures + 1 < SPILL_READ_FAILURES_MAX => return Err(error),
+            unread => unread,
         };
-        let found = self.look_into(dir)?;
         if !found.is_empty() {
             self.make_own_dir()?;
-            let renamed: io::Result<()> = found.into_iter().try_for_each(|found| {
+            // The newest first, which says the most of all others.
+            let renamed: io::Result<()> = found.into_iter().rev().try_for_each(|found| {
                 self.disk.rename(&dir.join(&found.name), &self.path_of(&found.name))?;
                 adoption.segments += 1;
                 adoption.bytes += found.bytes;
@@ -106,13 +131,12 @@ impl<D: Disk> Log<D> {
             self.disk.remove(&lock)?;
             self.disk.remove_dir(dir)?;
         }
-        drop(held);
-        Ok(())
+        unread.map_or(Ok(()), Err)
     }
 
-    /// The segments in `dir` that this version reads.
-    fn look_into(&mut self, dir: &Path) -> io::Result<Vec<Found>> {
-        let mut found = Vec::new();
+    /// The segments in `dir` that this version reads, and why one cannot be looked into for now.
+    fn look_into(&mut self, dir: &Path) -> io::Result<(Vec<Found>, Option<io::Error>)> {
+        let (mut found, mut ids, mut unread) = (Vec::<Found>::new(), BTreeSet::new(), None);
         for Entry { name, is_dir, .. } in self.disk.list(dir)?.into_iter().filter(|entry| entry.name != LOCK)
         {
             let path = dir.join(&name);
@@ -120,27 +144,38 @@ impl<D: Disk> Log<D> {
                 self.leave_alone(path, "it has not the name of a segment".to_owned());
                 continue;
             }
-            let file = self.disk.open(&path)?;
-            let head = match (read_head(&file, &name), segment_of_name(&name)) {
-                (Ok((head, _)), _) => head,
-                // What cannot be read now may be readable later; its name says what the header says.
-                (Err(SegmentError::Io(_)), Some(head)) => head,
-                (Err(error), _) => {
+            let (file, head) = match self.open_segment(&path, &name) {
+                Ok(opened) => opened,
+                // Its name alone is not enough to touch it: it may be of a newer version.
+                Err(SegmentError::Io(error)) => {
+                    unread = Some(error);
+                    continue;
+                }
+                Err(error) => {
                     self.leave_alone(path, error.to_string());
                     continue;
                 }
             };
-            if self.segments.contains_key(&head.id)
-                || found.iter().any(|other: &Found| other.head.id == head.id)
-            {
+            if self.segments.contains_key(&head.id) || !ids.insert(head.id) {
                 self.leave_alone(path, "another segment has its number".to_owned());
                 continue;
             }
-            let bytes = file.bytes()?;
-            let footer = find_footer(&file, &head, bytes).unwrap_or_default();
-            found.push(Found { name, head, bytes, footer });
+            match file.bytes() {
+                Ok(bytes) => {
+                    let footer = find_footer(&file, &head, bytes).unwrap_or_default();
+                    found.push(Found { name, head, bytes, footer });
+                }
+                Err(error) => unread = Some(error),
+            }
         }
-        Ok(found)
+        found.sort_by_key(|found| found.head.id);
+        Ok((found, unread))
+    }
+
+    fn open_segment(&self, path: &Path, name: &str) -> Result<(D::File, SegmentHead), SegmentError> {
+        let file = self.disk.open(path)?;
+        let (head, _) = read_head(&file, name)?;
+        Ok((file, head))
     }
 
     /// The segment is this process's now; what its footer says of what is settled.
@@ -154,6 +189,9 @@ impl<D: Disk> Log<D> {
         });
         // Shorter than a header: nothing was ever stored in it.
         segment.end = segment.end.max(HEADER_BYTES as u64);
+        if let Some(settled) = self.elsewhere.remove(&id) {
+            segment.settled = settled;
+        }
         self.segments.insert(id, segment);
         table
     }
@@ -179,9 +217,4 @@ impl<D: Disk> Log<D> {
             self.events.push(Event::LeftAlone { path, why });
         }
     }
-}
-
-/// That it failed in this way is fine.
-fn unless(kind: io::ErrorKind) -> impl Fn(io::Error) -> io::Result<()> {
-    move |error| if error.kind() == kind { Ok(()) } else { Err(error) }
 }

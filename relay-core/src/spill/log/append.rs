@@ -40,7 +40,7 @@ impl<D: Disk> Log<D> {
             }
             ready.push(Ready { head, table, record });
         }
-        self.make_room(ready.iter().map(|ready| ready.head.bytes()).sum(), now)?;
+        self.make_room(bytes_of(&ready), now)?;
         let mut ids = Vec::with_capacity(records.len());
         let mut rest = ready.as_mut_slice();
         while !rest.is_empty() {
@@ -49,7 +49,7 @@ impl<D: Disk> Log<D> {
                 self.finish_active(now).ok();
             }
             let (run, more) = rest.split_at_mut(self.run_of(rest));
-            match self.append_run(run, now) {
+            match self.append_run(run, more, now) {
                 Ok(mut written) => ids.append(&mut written),
                 Err(error) => {
                     // All or none: what an earlier segment holds of this call is done with.
@@ -81,24 +81,35 @@ impl<D: Disk> Log<D> {
     }
 
     /// Writes what goes into one segment; once more into a new one if the segment, or the directory, has failed.
-    fn append_run(&mut self, run: &mut [Ready<'_>], now: u64) -> io::Result<Vec<RecordId>> {
+    fn append_run(
+        &mut self,
+        run: &mut [Ready<'_>],
+        more: &[Ready<'_>],
+        now: u64,
+    ) -> io::Result<Vec<RecordId>> {
         let failures = self.failures;
         match self.write_run(run, now) {
-            Err(_) if self.failures != failures => self.write_run(run, now),
+            Err(error) if self.failures != failures => {
+                // What the failed segment may hold of them takes its room as well.
+                let room = self.make_room(bytes_of(run).saturating_add(bytes_of(more)), now);
+                if room.is_ok() { self.write_run(run, now) } else { Err(error) }
+            }
             written => written,
         }
     }
 
     fn write_run(&mut self, run: &mut [Ready<'_>], now: u64) -> io::Result<Vec<RecordId>> {
-        let bytes = run.iter().map(|ready| ready.head.bytes()).sum();
+        let bytes = bytes_of(run);
         self.check_free(bytes, now)?;
         self.open_active(now)?;
         let Some(active) = &mut self.active else { return Err(no_active()) };
         let Some(segment) = self.segments.get_mut(&active.id) else { return Err(no_active()) };
         let mut heads: Vec<[u8; HEAD_BYTES]> = Vec::with_capacity(run.len());
+        let mut offset = segment.end;
         for (ready, sequence) in run.iter_mut().zip(active.next_sequence..) {
             ready.head.sequence = sequence;
-            heads.push(ready.head.encode(segment.head.nonce));
+            heads.push(ready.head.encode(segment.head.nonce, offset));
+            offset = offset.saturating_add(ready.head.bytes());
         }
         let mut pieces: Vec<&[u8]> = Vec::new();
         for (ready, head) in run.iter().zip(&heads) {
@@ -268,6 +279,10 @@ impl<D: Disk> Log<D> {
         self.free = FreeCheck { unix_ms: Some(now), written: 0 };
         Ok(())
     }
+}
+
+fn bytes_of(ready: &[Ready<'_>]) -> u64 {
+    ready.iter().map(|ready| ready.head.bytes()).sum()
 }
 
 fn no_active() -> io::Error {

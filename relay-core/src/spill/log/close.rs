@@ -21,6 +21,7 @@ impl<D: Disk> Log<D> {
         self.reading = None;
         let removed = self.remove_own_dir();
         self.lock = None;
+        self.unadopted.clear();
         self.is_closed = true;
         deleted.and(finished).and(removed)
     }

@@ -113,11 +113,15 @@ impl<D: Disk> Log<D> {
     /// Takes over what a dead process knew to be settled. Of a segment that is known already this process knows better.
     pub(super) fn merge(&mut self, table: SettledTable) {
         for (id, ranges) in table {
-            let Some(segment) = self.segments.get_mut(&id).filter(|segment| segment.known != Known::All)
-            else {
-                continue;
-            };
-            segment.learn(ranges);
+            match self.segments.get_mut(&id) {
+                Some(segment) if segment.known == Known::All => continue,
+                Some(segment) => segment.learn(ranges),
+                None if self.unadopted.is_empty() => continue,
+                None => {
+                    let elsewhere = self.elsewhere.entry(id).or_default();
+                    ranges.into_iter().for_each(|range| elsewhere.insert(range));
+                }
+            }
             // What is known of it stands in several places until it is written once more.
             self.tables.newest = None;
         }

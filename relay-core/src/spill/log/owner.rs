@@ -10,14 +10,25 @@ use super::Log;
 use crate::batch::DropReason;
 
 impl<D: Disk> Log<D> {
-    /// Makes the directory of this process if there is none.
+    /// Makes the directory of this process if there is none. Once it has its name the lock is kept, also if syncing fails: an unlocked one is
+    /// taken for a dead process's.
     pub(super) fn make_own_dir(&mut self) -> io::Result<()> {
-        if self.lock.is_some() {
-            return Ok(());
+        if self.lock.is_none() {
+            self.lock = Some(self.take_own_dir()?);
+            self.is_dir_synced = false;
         }
+        if !self.is_dir_synced {
+            self.sync_dir(&self.dir)?;
+            if let Some(parent) = self.dir.parent() {
+                self.sync_dir(parent)?;
+            }
+            self.is_dir_synced = true;
+        }
+        Ok(())
+    }
+
+    fn take_own_dir(&self) -> io::Result<D::Lock> {
         let lock = match self.disk.try_lock(&self.own_dir().join(LOCK), false) {
-            // It was made before, and failed after that.
-            Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Where it was not removed to the end there is an empty one, or none.
                 self.disk.remove_dir(&self.own_dir()).ok();
@@ -29,15 +40,9 @@ impl<D: Disk> Log<D> {
                     self.disk.remove_dir(&unfinished).ok();
                 })?
             }
-            Err(error) => return Err(error),
+            lock => lock?,
         };
-        let lock = lock.ok_or_else(|| io::Error::other("another process has the directory of this one"))?;
-        self.sync_dir(&self.dir)?;
-        if let Some(parent) = self.dir.parent() {
-            self.sync_dir(parent)?;
-        }
-        self.lock = Some(lock);
-        Ok(())
+        lock.ok_or_else(|| io::Error::other("another process has the directory of this one"))
     }
 
     fn lock_and_rename(&self, unfinished: &Path) -> io::Result<Option<D::Lock>> {

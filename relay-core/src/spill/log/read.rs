@@ -168,6 +168,8 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.get_mut(&id) else { return false };
         if error.kind() == io::ErrorKind::NotFound {
             let (lost, bytes) = (segment.vanish(), segment.end);
+            // What it said of others is to be said again.
+            self.tables.is_behind |= self.tables.newest.take_if(|newest| *newest == id).is_some();
             self.lost(DropReason::Corrupt, lost, bytes);
             self.forget_if_gone(id);
         } else {

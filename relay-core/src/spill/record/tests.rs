@@ -28,10 +28,10 @@ fn written() -> (Head, Bytes) {
 #[test]
 fn a_record_has_the_documented_bytes() {
     let (head, body) = written();
-    let bytes = head.encode(0xDEAD_BEEF);
+    let bytes = head.encode(0xDEAD_BEEF, 40);
     let hex: String = bytes.iter().chain(&body).map(|byte| format!("{byte:02x}")).collect();
     let head_bytes = concat!(
-        "c55ea7d17bafc7e001020600050000000400000009a6605f05000000",
+        "c55ea7d1883fcb5401020600050000000400000009a6605f05000000",
         "000000007b68e5cf8b0100002d010000000000000200000000000000"
     );
     assert_eq!(hex, format!("{head_bytes}010103ac0261626364"));
@@ -41,7 +41,7 @@ fn a_record_has_the_documented_bytes() {
 #[test]
 fn a_record_is_read_back_without_a_copy() {
     let (head, body) = written();
-    assert_eq!(Head::decode(&head.encode(9), 9), Some(head));
+    assert_eq!(Head::decode(&head.encode(9, 40), 9, 40), Some(head));
     head.prove_sum(&body).unwrap();
     let read = head.record(77, &body).unwrap();
     assert_eq!(read.id, RecordId { segment: 77, sequence: 5 });
@@ -51,14 +51,15 @@ fn a_record_is_read_back_without_a_copy() {
 }
 
 #[test]
-fn every_flipped_bit_of_a_head_is_seen_and_so_is_another_segment() {
+fn every_flipped_bit_of_a_head_is_seen_and_so_is_another_segment_or_place() {
     let (head, body) = written();
-    let bytes = head.encode(9);
-    assert_eq!(Head::decode(&bytes, 8), None);
+    let bytes = head.encode(9, 40);
+    assert_eq!(Head::decode(&bytes, 8, 40), None);
+    assert_eq!(Head::decode(&bytes, 9, 41), None);
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes;
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(Head::decode(&flipped, 9), None, "bit {bit}");
+        assert_eq!(Head::decode(&flipped, 9, 40), None, "bit {bit}");
     }
     for bit in 0..body.len() * 8 {
         let mut flipped = body.to_vec();
@@ -66,7 +67,7 @@ fn every_flipped_bit_of_a_head_is_seen_and_so_is_another_segment() {
         assert_eq!(head.prove_sum(&flipped.into()), Err(Corruption::Payload), "bit {bit}");
     }
     for cut in 0..bytes.len() {
-        assert_eq!(Head::decode(&bytes[..cut], 9), None);
+        assert_eq!(Head::decode(&bytes[..cut], 9, 40), None);
     }
 }
 

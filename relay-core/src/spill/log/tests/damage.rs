@@ -269,6 +269,22 @@ fn what_cannot_be_read_rests_and_is_given_up_in_the_end() {
 }
 
 #[test]
+fn what_cannot_be_opened_is_adopted_later() {
+    let disk = Memory::default();
+    let mut log = log(&disk);
+    append(&mut log, 0..2, 100);
+    drop(log);
+    let mut next = log_as(&disk, 2, config());
+    disk.faults().unreadable = Some((0, 10));
+    let adoption = next.adopt(NOW).unwrap();
+    assert_eq!((adoption.segments, adoption.still_locked), (0, 1));
+    assert!(next.take_events().iter().any(|event| matches!(event, Event::Failed { .. })));
+    disk.faults().unreadable = None;
+    assert_eq!(next.adopt(NOW).unwrap().segments, 1);
+    assert_eq!(bytes_of(&read_all(&mut next, NOW)), [0, 1]);
+}
+
+#[test]
 fn a_torn_table_costs_only_what_it_says() {
     let disk = Memory::default();
     let mut log = log(&disk);
