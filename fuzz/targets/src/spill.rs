@@ -93,9 +93,9 @@ impl Steps<'_> {
         first
     }
 
-    /// A number of any size, small ones more often than large ones.
+    /// A number of any size of which many add up in 64 bits.
     fn number(&mut self) -> u64 {
-        u64::from(self.byte()) << (self.byte() % 56)
+        u64::from(self.byte()) << (self.byte() % 48)
     }
 }
 
