@@ -39,7 +39,10 @@ pub fn spill_damaged(data: &[u8]) {
             0 => {
                 segment.settled(UNIX_MS, &vec![(steps.number(), vec![1..2, 4..5 + u32::from(steps.byte())])])
             }
-            1 => segment.settled(UNIX_MS, &vec![(segment.id(), vec![u32::from(choice) / 8..90])]),
+            1 => {
+                let all = u32::from(choice) / 8..90;
+                segment.settled(UNIX_MS, &vec![(segment.id(), std::iter::once(all).collect())])
+            }
             2 => segment.footer(UNIX_MS, &vec![]),
             _ => {
                 let parts: Vec<(usize, u64)> =
@@ -156,7 +159,7 @@ fn recover(disk: &FaultDisk, bytes: &[u8], readable: &[Record]) {
         for event in log.take_events() {
             match event {
                 Event::Recovered { items, unopened, .. } => {
-                    recovered += u128::from(items) + u128::from(unopened)
+                    recovered += u128::from(items) + u128::from(unopened);
                 }
                 Event::Lost { items, unopened, .. } => lost += u128::from(items) + u128::from(unopened),
                 _ => {}
