@@ -56,6 +56,8 @@ pub(crate) struct Process {
     pub(crate) released: BTreeMap<RecordId, u64>,
     /// All that it has settled.
     settled: BTreeSet<u64>,
+    /// What it has written a second time, or may have; when it is closed it has said which copy counts.
+    rewritten: BTreeSet<u64>,
     // Records that came under the log's care alone, and that left it, and the items of both. Of what was damaged more records may be told
     // than were known of; their items are not.
     records: (u64, u64),
@@ -193,7 +195,7 @@ impl World {
         let name = owner_name(self.now, self.random.next_u64() as u32);
         let log = Log::new(disk.clone(), PathBuf::from(DIR), name.clone(), self.config.clone());
         self.tell(format!("{name} starts"));
-        let (held, released, settled) = Default::default();
+        let (held, released, settled, rewritten) = Default::default();
         let process = Process {
             disk,
             log,
@@ -201,6 +203,7 @@ impl World {
             held,
             released,
             settled,
+            rewritten,
             records: (0, 0),
             lost_records: 0,
             items: (0, 0),
@@ -241,6 +244,7 @@ impl World {
         }
         if self.hear(who) || fate == Fate::Unsaid {
             self.truths[first as usize..].iter_mut().for_each(|truth| truth.may_be_twice = true);
+            self.processes[who].rewritten.extend(first..first + count);
         }
         let Ok(ids) = appended else { return };
         let bytes = self.processes[who].log.counts().bytes;
@@ -376,6 +380,7 @@ impl World {
         let closed = process.log.close(now);
         self.tell(format!("{} closes: {closed:?}", process.name));
         if closed.is_ok() {
+            process.rewritten.iter().for_each(|key| self.truths[*key as usize].may_be_twice = false);
             for key in process.settled {
                 let fate = &mut self.truths[key as usize].fate;
                 if *fate == Fate::Settled {
