@@ -1,9 +1,10 @@
 //! The directories in which exporters keep what they have not delivered: made before a relay starts, where that was asked for. Whether
 //! one can be used the relay finds out. Must never write into one.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use relay_core::config::Acknowledge;
 
@@ -39,7 +40,15 @@ pub(crate) fn prepare(config: &Config) -> Result<(), Vec<String>> {
 }
 
 fn make(storage: &FileStorage, mode: u32) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(mode).create(&storage.directory)
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let missing = storage.directory.ancestors().take_while(is_missing).count();
+    DirBuilder::new().recursive(true).mode(mode).create(&storage.directory)?;
+    // What is synced in it is safe only once a loss of power leaves its own name, and those above.
+    for parent in storage.directory.ancestors().skip(1).take(missing).filter(|_| storage.fsync) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// What an exporter does with its storage, for the line at the start.
