@@ -5,10 +5,11 @@
 
 mod spill_support;
 
+use relay_core::limits::SPILL_READ_BYTES;
 use relay_core::spill::{Corruption, SegmentError};
 use spill_support::seen::{Seen, of, read};
 use spill_support::small::{segments, tables};
-use testkit::spill_format::{HEADER_BYTES, Kind, Segment};
+use testkit::spill_format::{HEAD_BYTES, HEADER_BYTES, Kind, Plain, Segment};
 
 fn name(segment: &Segment) -> String {
     segment.path("".as_ref()).to_str().unwrap().to_owned()
@@ -80,6 +81,28 @@ fn every_flipped_bit() {
                 Seen::Torn { offset, bytes: len }
             };
             assert_eq!(read(&bytes, None).unwrap(), wanted, "bit {bit} of record {hit}");
+        }
+    }
+}
+
+/// A head is found wherever it stands in what is read at once, also across two such pieces, and after damage of several.
+#[test]
+fn a_head_behind_any_length_of_damage() {
+    let plain = |bytes: usize| {
+        let payload = vec![0; bytes];
+        Plain { signal: 0, encoding: 0, unix_ms: 1, parts: vec![(bytes, 1)], payload }
+    };
+    for pieces in 1..3 {
+        for beside in 0..2 * HEAD_BYTES {
+            let mut segment = Segment::new(1_800_000_000_000, 3);
+            let len = pieces * SPILL_READ_BYTES + HEAD_BYTES - beside;
+            segment.data(&plain(len - HEAD_BYTES - 4)).data(&plain(9)).data(&plain(1));
+            let whole = of(&segment, &[]);
+            let mut bytes = segment.bytes.clone();
+            bytes[HEADER_BYTES] ^= 1;
+            let (offset, len) = (HEADER_BYTES as u64, segment.places[0].whole().len() as u64);
+            let damaged = Seen::Corrupt { offset, bytes: len, items: None, why: Corruption::Head };
+            assert_eq!(read(&bytes, None).unwrap(), [&[damaged], &whole[1..]].concat(), "{pieces} {beside}");
         }
     }
 }

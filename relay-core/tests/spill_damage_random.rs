@@ -2,6 +2,7 @@
 //! whole is found, byte for byte; what is not is never given as if it were.
 
 #![cfg(test)]
+#![allow(clippy::cast_possible_truncation, reason = "sizes here are small and our own")]
 
 mod spill_support;
 

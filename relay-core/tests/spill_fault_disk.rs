@@ -93,6 +93,9 @@ fn a_rename_is_whole_or_undone_until_both_directories_are_synced() {
     assert_eq!(outcomes(&disk), [either(from), either(to)].into());
     disk.sync_dir(Path::new("/d/from")).unwrap();
     assert_eq!(outcomes(&disk), [either(to)].into());
+    disk.rename(to, from).unwrap();
+    disk.sync_dir(Path::new("/d/to")).unwrap();
+    assert_eq!(outcomes(&disk), [either(from), vec![]].into(), "the wrong one first");
 }
 
 #[test]

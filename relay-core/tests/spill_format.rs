@@ -2,6 +2,8 @@
 //! files of every version that was ever written are kept and read; and one of them was written by hand.
 
 #![cfg(test)]
+#![allow(clippy::cast_possible_truncation, reason = "sizes here are small and our own")]
+#![allow(clippy::single_range_in_vec_init, reason = "a table may have one range")]
 
 mod spill_support;
 

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use spill_support::audit::audit;
 use spill_support::world::World;
 
-/// Seeds that have failed once.
-const KEPT: [u64; 0] = [];
+/// Seeds that have failed once. After a change of the plan a seed is another world; what it found has a test of its own then.
+const KEPT: [u64; 1] = [4_549];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())

@@ -1,5 +1,5 @@
-//! One call to the disk fails, for every call of a whole life, those that read as well: nothing that is safe is lost, and the log stores again
-//! with the next append.
+//! One call to the disk fails, for every call of a whole life, those that read as well: nothing that is safe is lost, and the log
+//! stores again with the next append.
 
 #![cfg(test)]
 

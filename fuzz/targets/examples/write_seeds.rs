@@ -288,7 +288,7 @@ fn segment_seeds() -> Vec<Seed> {
         payload: vec![b'p'; parts.iter().map(|(bytes, _)| bytes).sum()],
     };
     let mut segment = Segment::new(1_800_000_000_000, 0x0BAD_CAFE);
-    let table = vec![(segment.id(), vec![0..1, 3..4]), (9, vec![0..u32::MAX])];
+    let table = vec![(segment.id(), vec![0..1, 3..4]), (9, std::iter::once(0..u32::MAX).collect())];
     segment.data(&plain(0, &[(40, 3)])).data(&plain(3, &[(1, 1), (200, 1)])).settled(1, &table);
     segment.data(&plain(0, &[(0, 0), (5, u64::MAX / 200)])).data(&plain(6, &[]));
     let torn = segment.bytes.clone();

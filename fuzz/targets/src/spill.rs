@@ -40,8 +40,8 @@ pub fn spill_damaged(data: &[u8]) {
                 segment.settled(UNIX_MS, &vec![(steps.number(), vec![1..2, 4..5 + u32::from(steps.byte())])])
             }
             1 => {
-                let settled = std::iter::once(u32::from(choice) / 8..90).collect();
-                segment.settled(UNIX_MS, &vec![(segment.id(), settled)])
+                let all = u32::from(choice) / 8..90;
+                segment.settled(UNIX_MS, &vec![(segment.id(), std::iter::once(all).collect())])
             }
             2 => segment.footer(UNIX_MS, &vec![]),
             _ => {
@@ -93,9 +93,9 @@ impl Steps<'_> {
         first
     }
 
-    /// A number of any size, small ones more often than large ones.
+    /// A number of any size of which many add up in 64 bits.
     fn number(&mut self) -> u64 {
-        u64::from(self.byte()) << (self.byte() % 56)
+        u64::from(self.byte()) << (self.byte() % 48)
     }
 }
 

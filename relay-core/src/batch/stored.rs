@@ -220,9 +220,9 @@ mod tests {
             assert!(!second.is_releasable());
             let second = second.release().unwrap();
             if is_kept {
-                drop(second)
+                drop(second);
             } else {
-                second.deliver(0)
+                second.deliver(0);
             }
             let expected = if is_kept { ((0, 1), 2) } else { ((1, 0), 0) };
             assert_eq!((told.counts(), ledger.counts().on_disk), expected);

@@ -1,6 +1,7 @@
 //! The way from one core to one upstream: which protocol is spoken, and one attempt to send a message. Must never decide whether
 //! there is another attempt: `sender` asks `upstream` for that.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,12 +115,14 @@ impl Route {
         matches!(self.way, Way::Http(..))
     }
 
-    /// Sends the `message` of `batch`, encoded as it says, once. Waits for a connection until `give_up_at`.
+    /// Sends the `message` of `batch`, encoded as it says, once. Waits for a connection until `give_up_at`; says in `is_sent` whether the
+    /// upstream may have something of it.
     pub(crate) async fn attempt(
         &self,
         batch: &Batch,
         (message, encoding): (&Rope, Option<Encoding>),
         give_up_at: Option<Instant>,
+        is_sent: &Cell<bool>,
     ) -> Attempted {
         let give_up_at =
             if self.retry.enabled { give_up_at } else { Some(clock::now() + self.attempt_timeout) };
@@ -127,7 +130,9 @@ impl Route {
         let bytes = if batch.encoding().is_some() { 0 } else { batch.rope().len() };
         let message = (message, encoding, bytes);
         match &self.way {
-            Way::Grpc(pool, _) | Way::Http(pool, _, _) => self.attempt_over(pool, message, give_up_at).await,
+            Way::Grpc(pool, _) | Way::Http(pool, _, _) => {
+                self.attempt_over(pool, message, give_up_at, is_sent).await
+            }
             Way::Sink(sink) => {
                 let outcome = sink.deliver(batch);
                 if bytes > 0 && outcome.verdict_by(&self.retry.table, bytes) == Verdict::TooLarge {
@@ -148,9 +153,11 @@ impl Route {
         pool: &Pool,
         message: Message<'_>,
         give_up_at: Option<Instant>,
+        is_sent: &Cell<bool>,
     ) -> Attempted {
         let mut resends = 0;
         loop {
+            is_sent.set(false);
             let lease = match pool.acquire(message.2, give_up_at).await {
                 Acquired::Lease(lease) => lease,
                 Acquired::TooLarge(bytes_max) => return Attempted::TooLarge(bytes_max),
@@ -159,6 +166,7 @@ impl Route {
                     return Attempted::Ended(Outcome::Lost { cause }, None);
                 }
             };
+            is_sent.set(true);
             let address = Arc::clone(lease.address());
             let sent = tokio::time::timeout(self.attempt_timeout, self.send(&lease, message));
             let outcome = match sent.await {

@@ -52,6 +52,9 @@ pub(crate) struct Sender {
     replays: Cell<usize>,
     replayed_last: Cell<bool>,
     stores: Cell<usize>,
+    // Tells calls that wait for a connection, or for their next attempt, that memory is wanted; and when they may read back again.
+    room_wanted: Notify,
+    replay_after: Cell<Option<Instant>>,
     turns: Cell<Turns>,
     call_ended: Notify,
     phase: watch::Receiver<Phase>,
@@ -102,6 +105,8 @@ impl Sender {
             replays: Cell::new(0),
             replayed_last: Cell::new(false),
             stores: Cell::new(0),
+            room_wanted: Notify::new(),
+            replay_after: Cell::new(None),
             turns: Cell::default(),
             origins: Arc::clone(origins),
             calls_max: route.calls_max(intake.upstream.config.calls_max).div_ceil(cores).max(1),
@@ -160,6 +165,7 @@ impl Sender {
             let due =
                 self.intake.due_at(self.may_send_apart()).filter(|_| may_call && !self.intake.has_front());
             let due = due.or_else(|| has_disk.then(|| self.looks_at()).flatten());
+            let due = due.into_iter().chain(self.replays_at()).min();
             match due {
                 Some(due) => tokio::select! {
                     biased;
@@ -303,12 +309,13 @@ impl Sender {
         let Ok((message, encoding)) = self.message(batch) else {
             return given_up(DropReason::Aborted, None);
         };
-        let mut last = None;
+        let (mut last, is_sent) = (None, Cell::new(false));
         loop {
             let attempted = tokio::select! {
                 biased;
-                attempted = self.route.attempt(batch, (&message, encoding), give_up_at) => attempted,
+                attempted = self.route.attempt(batch, (&message, encoding), give_up_at, &is_sent) => attempted,
                 () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
+                () = self.is_to_let_go(batch, &is_sent) => return given_up(DropReason::ShutdownDeadline, last),
             };
             let (outcome, address) = match attempted {
                 Attempted::Ended(outcome, address) => (outcome, address),
@@ -335,12 +342,14 @@ impl Sender {
             };
             last = Some(outcome);
             self.intake.counters.retries.add(1);
+            is_sent.set(false);
             let draining = *self.phase.borrow() != Phase::Running;
             let at = if draining { at.min(now + DRAIN_RETRY_DELAY_MAX) } else { at };
             tokio::select! {
                 biased;
                 () = self.wait_until(at) => {}
                 () = &mut over => return given_up(DropReason::ShutdownDeadline, last),
+                () = self.is_to_let_go(batch, &is_sent) => return given_up(DropReason::ShutdownDeadline, last),
             }
         }
     }

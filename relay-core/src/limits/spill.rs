@@ -28,6 +28,9 @@ pub const SPILL_DRAIN_MAX: Duration = Duration::from_secs(5);
 /// to disk if need be.
 pub const SPILL_CALLS_DIVISOR: usize = 2;
 
+/// How long nothing is read back after memory had to let go of what waited for a connection: it would only wait again.
+pub const SPILL_REPLAY_PAUSE: Duration = Duration::from_secs(1);
+
 /// The part up to which calls may hold it when something is read back from disk (a quarter).
 pub const SPILL_REPLAY_DIVISOR: usize = 4;
 

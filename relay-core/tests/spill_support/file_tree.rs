@@ -2,8 +2,8 @@
 //!
 //! What is not synced is never trusted: bytes of a file may be lost wholly, from some byte on, or page by page; the making of a name
 //! may be lost, its removal and a rename undone. Names are finer than any one file system is: each change is kept or lost by itself,
-//! unless it builds on another. Must never keep what POSIX does not promise; a rename alone is whole or undone, as on every file
-//! system with a journal.
+//! unless it builds on another. Must never keep what POSIX does not promise; a rename is whole or undone, as on every file system with
+//! a journal, unless the directory that the name has left is synced before the one that it came to: then it may be in neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -240,6 +240,11 @@ impl FileTree {
         for change in std::mem::take(&mut self.pending) {
             let is_lost = mode == 0 || (mode > 1 && random.below(2) == 0);
             if is_lost || lost.iter().any(|earlier| change.builds_on(earlier)) {
+                if let Some((dir, name)) =
+                    change.unlinked.as_ref().filter(|(dir, _)| !change.unsynced.contains(dir))
+                {
+                    self.names_mut(*dir).durable.remove(name);
+                }
                 lost.push(change);
             } else {
                 self.make_durable(&change);

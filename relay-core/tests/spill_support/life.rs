@@ -1,5 +1,5 @@
-//! A whole life of a log: its directory is made, segments are filled and finished, records are settled, written down, deleted and read back,
-//! a second and a third process come, adopt and leave.
+//! A whole life of a log: its directory is made, segments are filled and finished, records are settled, written down, deleted and
+//! read back, a second and a third process come, adopt and leave.
 
 use super::world::World;
 

@@ -1,6 +1,7 @@
 //! What a sender gives to the disk behind its upstream, and what it takes back from there. Must never wait for the disk where a call could
 //! start: storing is a task of its own, or goes on beside the call.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::io::clock;
 use crate::io::spill::Spool;
 use crate::limits::{
     SPILL_CALLS_DIVISOR, SPILL_DRAIN_CALLS_MAX, SPILL_FAULT_LOOK_INTERVAL, SPILL_LOOK_INTERVAL,
-    SPILL_REPLAY_DIVISOR,
+    SPILL_REPLAY_DIVISOR, SPILL_REPLAY_PAUSE,
 };
 use crate::spill::NewRecord;
 
@@ -38,8 +39,12 @@ impl Sender {
     /// Stores what has waited for too long, or everything that waits if memory is wanted or the relay drains. For a sender that can start
     /// no call now. Says whether it has found anything.
     pub(super) fn give_to_disk(self: &Rc<Self>, phase: Phase) -> bool {
+        let is_room_wanted = self.intake.is_room_wanted();
+        if is_room_wanted {
+            self.room_wanted.notify_waiters();
+        }
         let Some(spool) = self.spool().filter(|spool| spool.is_taking()) else { return false };
-        let hurry = self.intake.is_room_wanted() || phase != Phase::Running;
+        let hurry = is_room_wanted || phase != Phase::Running;
         let due_before = self.stores_after().and_then(|after| clock::now().checked_sub(after));
         let mut found = false;
         while let Some(batch) = self.intake.next_overdue(due_before, hurry) {
@@ -59,6 +64,16 @@ impl Sender {
         Some((since + after).clamp(now + SPILL_LOOK_INTERVAL / 8, now + interval))
     }
 
+    /// When what is on disk may be read back, if that is to be waited for.
+    pub(super) fn replays_at(&self) -> Option<Instant> {
+        let after = self.replay_after.get()?;
+        let has_backlog = self.spool().is_some_and(|spool| spool.has_backlog());
+        if after <= clock::now() {
+            self.replay_after.set(None);
+        }
+        has_backlog.then_some(after)
+    }
+
     /// How long a batch may have waited, from its first request on; `None` where only a full memory sends to disk.
     pub(super) fn stores_after(&self) -> Option<std::time::Duration> {
         let config = &self.intake.upstream.config;
@@ -69,6 +84,9 @@ impl Sender {
     /// What is to be sent from the disk, if it is its turn: it has a half of the calls, and of the memory what others leave.
     pub(super) fn next_replay(&self) -> Option<Family> {
         let spool = self.spool().filter(|spool| spool.has_backlog())?;
+        if self.replay_after.get().is_some_and(|after| clock::now() < after) {
+            return None;
+        }
         let upstream = &self.intake.upstream;
         let held = upstream.calls_bytes.load(Ordering::Relaxed);
         let replays = self.replays.get();
@@ -162,6 +180,21 @@ impl Sender {
                 }
             }
             look_at = clock::now() + SPILL_FAULT_LOOK_INTERVAL;
+        }
+    }
+
+    /// Resolves when memory is to let go of `batch`, which the disk has too and no upstream has anything of: memory is wanted. What is
+    /// on disk is not read back for a while then.
+    pub(super) async fn is_to_let_go(&self, batch: &Batch, is_sent: &Cell<bool>) {
+        if self.spool().is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            self.room_wanted.notified().await;
+            if !is_sent.get() && batch.is_releasable() {
+                self.replay_after.set(Some(clock::now() + SPILL_REPLAY_PAUSE));
+                return;
+            }
         }
     }
 
