@@ -66,11 +66,12 @@ Full, failing and slow disks are file systems of the run's own: tmpfs, and ext4 
 
 What stands behind the Collector's figures, in its source (exporterhelper v0.161.0, `internal/queue/persistent_queue.go`): one that is killed while it starts loses
 what its predecessor had taken off the queue, because `enqueueNotDispatchedReqs` deletes those requests before it puts them back one by one; with fsync that takes
-long enough to be hit. On a full disk a request that it cannot mark as taken off is deleted instead ("failed updating currently dispatched items, but deleted item
-successfully"). Two of them neither share ports nor a directory. Its file does not shrink: "bytes left" is its size.
+long enough to be hit. On a full or failing disk `getNextItem` passes over each request that it cannot mark as taken off, and deletes it if it can. Two of them neither
+share ports nor a directory. Its file does not shrink: "bytes left" is its size.
 
 What stands behind relayd's: it notes on disk once a second what was delivered, so a kill sends up to a second's deliveries again; and where its disk turned
-read-only it cannot note them at all.
+read-only it cannot note them at all. Where the disk stands still, who was given to it before the upstream came back waits until his own deadline; the next attempt is
+served.
 
 """
 

@@ -98,13 +98,13 @@ def _measure_starts(stage, arguments, keep):
         room = shutil.disk_usage(arguments.directory).free / backlog.GB
         sizes = [size for size in arguments.sizes if size * ROOM_TIMES < room]
         print(f"[{time.strftime('%H:%M:%S')}] starts on {sizes} GB ({room:.0f} GB free): {AGENTS[name].title}", file=sys.stderr, flush=True)
+        started[name], why = [], None
         try:
-            started[name], drained[name] = backlog.measure(stage, AGENTS[name], sizes, arguments.directory, f"starts-{name}", True)
+            drained[name] = backlog.measure(stage, AGENTS[name], sizes, arguments.directory, f"starts-{name}", started[name])
         except (Failed, OSError) as failure:
-            print(f"failed: {failure}", file=sys.stderr, flush=True)
-            keep({"part": "starts", "agent": name, "failure": str(failure)[:300]})
-            continue
-        keep({"part": "starts", "agent": name, "starts": started[name], "drain": drained[name]})
+            why = str(failure)[:300]
+            print(f"failed: {why}", file=sys.stderr, flush=True)
+        keep({"part": "starts", "agent": name, "starts": started[name], "drain": drained.get(name), "failure": why})
     return started, drained
 
 
