@@ -28,6 +28,10 @@ pub const SPILL_DRAIN_MAX: Duration = Duration::from_secs(5);
 /// to disk if need be.
 pub const SPILL_CALLS_DIVISOR: usize = 2;
 
+/// How long a batch may be with the disk without being stored before it is for the upstream again: a sync that takes longer is a disk that
+/// stands still. Half of the 10 s that otel-go's exporters have.
+pub const SPILL_STORE_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// How long nothing is read back after memory had to let go of what waited for a connection: it would only wait again.
 pub const SPILL_REPLAY_PAUSE: Duration = Duration::from_secs(1);
 

@@ -17,7 +17,7 @@ use crate::io::clock;
 use crate::io::spill::Spool;
 use crate::limits::{
     SPILL_CALLS_DIVISOR, SPILL_DRAIN_CALLS_MAX, SPILL_FAULT_LOOK_INTERVAL, SPILL_LOOK_INTERVAL,
-    SPILL_REPLAY_DIVISOR, SPILL_REPLAY_PAUSE,
+    SPILL_REPLAY_DIVISOR, SPILL_REPLAY_PAUSE, SPILL_STORE_WAIT_MAX,
 };
 use crate::spill::NewRecord;
 
@@ -250,7 +250,9 @@ async fn store(guard: StoreGuard, spool: Arc<Spool>, batch: Batch) {
 
 async fn keep(spool: &Arc<Spool>, batch: Batch) -> Option<Batch> {
     let mut batch = batch.release()?;
-    let Ok(custody) = spool.store(record(&batch)).await else { return Some(batch) };
+    // A disk that stands still must not keep what an upstream would take: dropping a store takes it back.
+    let stored = tokio::time::timeout(SPILL_STORE_WAIT_MAX, spool.store(record(&batch))).await;
+    let Ok(Ok(custody)) = stored else { return Some(batch) };
     batch.secure_anew(custody);
     batch.release()
 }
