@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use prost::Message;
-use relay_core::config::{HttpConfig, ReceiverConfig, UpstreamConfig};
+use relay_core::config::{HttpConfig, QueueLimit, ReceiverConfig, UpstreamConfig};
 use relay_core::{Relay, RelayHandle};
 use support::poison::{allergic, poisoned};
 use support::{
@@ -128,4 +128,25 @@ fn a_callers_deadline_is_kept_and_its_data_too() {
         block_on(async { RawClient::connect(endpoint(&relay)).await.unwrap().send(call).await.unwrap() });
     assert_eq!(answer.grpc_status(), Some(4));
     assert_eq!(settled(&drain(relay, SOON)).delivered, 3);
+}
+
+/// A call that waits for room, and then for its result, on a connection on which nothing more comes. Guarantee: it is answered, although
+/// only the upstream's answer wakes its connection.
+#[test]
+fn a_caller_that_found_room_late_is_answered() {
+    let collector = Collector::start(Script::always(Reply::ok_after(Duration::from_millis(100))));
+    let mut config = upstream(collector.addr());
+    config.wait_for_result = true;
+    config.queue = QueueLimit::Requests(1);
+    let relay = builder(config).cores(1).start().unwrap();
+    let addr = endpoint(&relay);
+    block_on(async {
+        let (first, second) =
+            (RawClient::connect(addr).await.unwrap(), RawClient::connect(addr).await.unwrap());
+        let call = |seed| RawRequest::export(vec![grpc_message(&encoded(1, seed))]);
+        let both = async { tokio::join!(first.send(call(1)), second.send(call(2))) };
+        let both = tokio::time::timeout(SOON, both).await.unwrap();
+        assert_ok(&[both.0.unwrap(), both.1.unwrap()]);
+    });
+    assert_eq!(settled(&drain(relay, SOON)).delivered, 2);
 }

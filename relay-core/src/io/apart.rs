@@ -28,7 +28,13 @@ pub(crate) struct Family {
 
 impl Family {
     pub(crate) fn of(batch: Batch) -> Self {
-        Self { pending: vec![batch], is_suspects: false, inside: None, first_attempt: None }
+        Self::of_pieces(vec![batch])
+    }
+
+    /// Of pieces in their order.
+    pub(crate) fn of_pieces(mut pieces: Vec<Batch>) -> Self {
+        pieces.reverse();
+        Self { pending: pieces, is_suspects: false, inside: None, first_attempt: None }
     }
 
     pub(crate) fn of_suspects(batch: Batch) -> Self {

@@ -247,6 +247,8 @@ impl Connection {
             }
             self.room = None;
             self.calls.retry_all();
+            // What was let in may wait for its result now, which was asked for before: the next turn registers it.
+            cx.waker().wake_by_ref();
             if unread {
                 return true;
             }

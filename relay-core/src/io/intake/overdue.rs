@@ -56,8 +56,8 @@ impl Intake {
         }
     }
 
-    /// Whether something waits for memory; once.
-    pub(crate) fn is_room_wanted(&self) -> bool {
+    /// Whether something waits for memory; says so once.
+    pub(crate) fn take_room_wanted(&self) -> bool {
         self.hurry.take()
     }
 

@@ -39,7 +39,7 @@ impl Sender {
     /// Stores what has waited for too long, or everything that waits if memory is wanted or the relay drains. For a sender that can start
     /// no call now. Says whether it has found anything.
     pub(super) fn give_to_disk(self: &Rc<Self>, phase: Phase) -> bool {
-        let is_room_wanted = self.intake.is_room_wanted();
+        let is_room_wanted = self.intake.take_room_wanted();
         if is_room_wanted {
             self.room_wanted.notify_waiters();
         }
@@ -97,7 +97,8 @@ impl Sender {
         }
         let replay = spool.next_replay()?;
         let record = replay.record;
-        let ledgers = if record.encoding.is_some() { &upstream.unopened_ledgers } else { &upstream.ledgers };
+        let is_open = record.encoding.is_none();
+        let ledgers = if is_open { &upstream.ledgers } else { &upstream.unopened_ledgers };
         let ledger = ledgers.get(self.intake.core).map(Arc::clone).unwrap_or_default();
         let replayed = Replayed {
             signal: record.signal,
@@ -107,12 +108,10 @@ impl Sender {
             payload: record.payload,
         };
         let batch = Batch::replayed(replayed, replay.custody, replay.charge, ledger);
-        let mut family = Family::of(batch);
-        // It may have been written when more was taken.
-        if let Some(batch) = family.pending.pop() {
-            family.add(batch.split(upstream.bytes_max.load(Ordering::Relaxed)));
-        }
-        Some(family)
+        // It may have been written when larger ones were configured. What was not opened cannot be cut, and what is known of addresses
+        // may be a guess.
+        let pieces = if is_open { batch.split(upstream.config.batch.bytes_max) } else { vec![batch] };
+        Some(Family::of_pieces(pieces))
     }
 
     /// Whether what would be dropped for `reason` is for the disk: what is there expires by age and size, not by the clock of retries.

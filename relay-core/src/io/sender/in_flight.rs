@@ -31,7 +31,8 @@ impl CallGuard {
         let bytes = family.pending.iter().map(Batch::held_bytes).sum::<usize>() * usize::from(has_disk);
         if has_disk {
             sender.intake.upstream.calls_bytes.fetch_add(bytes, Ordering::Relaxed);
-            sender.intake.is_room_wanted();
+            // A call began, so nothing had to go to disk for it; who still finds no room asks again.
+            sender.intake.take_room_wanted();
             sender.replayed_last.set(kind == Kind::Replay);
         }
         sender.calls.set(sender.calls.get() + 1);
