@@ -13,7 +13,7 @@ use relay_core::otlp::Signal;
 use serde_json::{Value, json};
 use testkit::generate::{arb_request, arbitrary_logs, arbitrary_metrics, arbitrary_profiles};
 use testkit::oracle::{AnyValue, ExportTraceServiceRequest, Span, any_value};
-use testkit::otlp_json::{self, Form};
+use testkit::otlp_json::{self, Form, with_whole_ids};
 
 const BYTES_MAX: usize = 1 << 20;
 
@@ -81,22 +81,6 @@ fn same_request<M: Message + Default + PartialEq>(signal: Signal, request: &M, s
             to_protobuf(signal, body.as_bytes(), BYTES_MAX).unwrap_or_else(|error| panic!("{error}\n{body}"));
         assert!(M::decode(&*bytes).unwrap() == *request, "{form:?}\n{body}");
     }
-}
-
-/// Ids of a wrong length have no JSON.
-fn with_whole_ids(mut request: ExportTraceServiceRequest) -> ExportTraceServiceRequest {
-    let whole = |id: &mut Vec<u8>, len: usize| id.resize(if id.is_empty() { 0 } else { len }, 7);
-    let scopes = request.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans);
-    for span in scopes.flat_map(|scope| &mut scope.spans) {
-        whole(&mut span.trace_id, 16);
-        whole(&mut span.span_id, 8);
-        whole(&mut span.parent_span_id, 8);
-        for link in &mut span.links {
-            whole(&mut link.trace_id, 16);
-            whole(&mut link.span_id, 8);
-        }
-    }
-    request
 }
 
 proptest! {

@@ -17,7 +17,7 @@ use testkit::generate::{
 };
 use testkit::oracle::{AnyValue, ExportTraceServiceRequest, KeyValue, ResourceSpans, ScopeSpans, Span};
 use testkit::oracle::{any_value, encode};
-use testkit::otlp_json::{self, Form};
+use testkit::otlp_json::{self, Form, with_whole_ids};
 use testkit::payloads::recorded;
 use testkit::permute::encode_permuted;
 use testkit::wire::{put_len_field, put_varint, sub_messages};
@@ -94,22 +94,6 @@ fn merged(request: &[u8]) -> Vec<u8> {
 fn same_merged<M: Message + Default + PartialEq>(signal: Signal, request: &M, spell: fn(&M, Form) -> Value) {
     let bytes = merged(&request.encode_to_vec());
     same_bytes(signal, &bytes, &M::decode(&*bytes).unwrap(), spell);
-}
-
-/// Ids of a wrong length have no JSON.
-fn with_whole_ids(mut request: ExportTraceServiceRequest) -> ExportTraceServiceRequest {
-    let whole = |id: &mut Vec<u8>, len: usize| id.resize(if id.is_empty() { 0 } else { len }, 7);
-    let scopes = request.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans);
-    for span in scopes.flat_map(|scope| &mut scope.spans) {
-        whole(&mut span.trace_id, 16);
-        whole(&mut span.span_id, 8);
-        whole(&mut span.parent_span_id, 8);
-        for link in &mut span.links {
-            whole(&mut link.trace_id, 16);
-            whole(&mut link.span_id, 8);
-        }
-    }
-    request
 }
 
 /// A request of one span.

@@ -21,6 +21,23 @@ use self::metrics::metric_of;
 use self::profiles::{dictionary_of, profile_of};
 use crate::oracle::{ExportTraceServiceRequest, Span, span};
 
+/// `request` with ids of the right length, or none: others have no JSON.
+#[must_use]
+pub fn with_whole_ids(mut request: ExportTraceServiceRequest) -> ExportTraceServiceRequest {
+    let whole = |id: &mut Vec<u8>, len: usize| id.resize(if id.is_empty() { 0 } else { len }, 7);
+    let scopes = request.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans);
+    for span in scopes.flat_map(|scope| &mut scope.spans) {
+        whole(&mut span.trace_id, 16);
+        whole(&mut span.span_id, 8);
+        whole(&mut span.parent_span_id, 8);
+        for link in &mut span.links {
+            whole(&mut link.trace_id, 16);
+            whole(&mut link.span_id, 8);
+        }
+    }
+    request
+}
+
 /// A traces request.
 #[must_use]
 pub fn traces(request: &ExportTraceServiceRequest, form: Form) -> Value {

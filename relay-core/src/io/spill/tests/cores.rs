@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::{PATIENCE, Scratch, record};
+use super::stepped::{PATIENCE, Scratch, record};
 use crate::config::SpillConfig;
 use crate::io::spill::Spool;
 use crate::otlp::Signal;
